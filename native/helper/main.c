@@ -1,0 +1,14 @@
+/* Picks the mode: `chr-agent-helper MODE …`. */
+#include "helper.h"
+#include "text.h"
+
+#include <string.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+	if (argc >= 2 && strcmp(argv[1], "job") == 0)
+		return job_main(argc - 2, argv + 2);
+	write_text(STDERR_FILENO, "chr-agent-helper: started by chr-agent only; modes: job\n");
+	return EXIT_USAGE;
+}

@@ -1,0 +1,22 @@
+/** `chr-agent help`. */
+
+import type { Subcommand } from './command.ts';
+import { EXIT } from './exit-codes.ts';
+
+export const HELP = `usage: chr-agent SUBCOMMAND [OPTIONS]
+
+  run            the daemon, in the foreground
+  status         what the running daemon is doing
+  detect         which hypervisor this is, and why
+  config check   check the configuration file
+  qemu-ga        be a qemu-ga: takes qemu-ga's own options
+  version        print the version
+  help           this text
+
+Each has --help. The configuration file is --config FILE, else $CHR_AGENT_CONFIG, else /etc/chr-agent/agent.toml.
+`;
+
+export const help: Subcommand = async (_argv, context) => {
+  context.out(HELP);
+  return EXIT.ok;
+};

@@ -1,0 +1,101 @@
+/**
+ * The control socket's messages: a 4-byte big-endian length, then that many bytes of MessagePack (msgpack.org). A request
+ * is `{ command }`, its reply `{ ok: true, value }` or `{ ok: false, error }`. Shared by daemon and command line.
+ */
+import type { Packr } from 'msgpackr/pack';
+import type { Status } from './status.ts';
+
+/** Every command and what it answers. */
+export interface ControlResults {
+  status: Status;
+}
+export type ControlCommand = keyof ControlResults;
+
+export type ControlReply =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly error: string };
+
+/** Of the MessagePack part. */
+export const MAX_MESSAGE_BYTES = 1024 * 1024;
+const HEADER_BYTES = 4;
+
+/** A message that is no message: its sender cannot be understood any further. */
+export class ControlFramingError extends Error {
+  override name = 'ControlFramingError';
+}
+
+export interface ControlCodec {
+  /** @throws {ControlFramingError} above {@link MAX_MESSAGE_BYTES} */
+  encode(message: unknown): Buffer;
+  /** @throws {ControlFramingError} */
+  decode(body: Uint8Array): unknown;
+}
+
+let packr: Packr | undefined;
+
+/** Loads msgpackr at the first use: a daemon that nobody asks shall not pay for it. */
+export async function controlCodec(): Promise<ControlCodec> {
+  if (packr === undefined) {
+    const { Packr } = await import('msgpackr/pack');
+    packr = new Packr({ useRecords: false, mapsAsObjects: true });
+  }
+  const codec = packr;
+  return {
+    encode(message) {
+      const body = codec.pack(message);
+      if (body.length > MAX_MESSAGE_BYTES) throw new ControlFramingError('message too long');
+      const frame = Buffer.allocUnsafe(HEADER_BYTES + body.length);
+      frame.writeUInt32BE(body.length);
+      frame.set(body, HEADER_BYTES);
+      return frame;
+    },
+    decode(body) {
+      try {
+        return codec.unpack(body);
+      } catch (cause) {
+        throw new ControlFramingError('not MessagePack', { cause });
+      }
+    },
+  };
+}
+
+/** Collects the pieces of one direction's byte stream into message bodies. */
+export class ControlFramer {
+  #pieces: Buffer[] = [];
+  #sizeBytes = 0;
+  /** Of the header, or of header and body once the length is known: nothing is joined before that much is there. */
+  #wantedBytes = HEADER_BYTES;
+
+  /**
+   * @returns the bodies that are complete now
+   * @throws {ControlFramingError} when a length is 0 or too big
+   */
+  push(piece: Buffer): Buffer[] {
+    this.#pieces.push(piece);
+    this.#sizeBytes += piece.length;
+    const bodies: Buffer[] = [];
+    while (this.#sizeBytes >= this.#wantedBytes) {
+      const all = this.#join();
+      const bodyBytes = all.readUInt32BE(0);
+      if (bodyBytes === 0 || bodyBytes > MAX_MESSAGE_BYTES) {
+        throw new ControlFramingError(`message length ${bodyBytes} is not within 1 to ${MAX_MESSAGE_BYTES}`);
+      }
+      const end = HEADER_BYTES + bodyBytes;
+      this.#wantedBytes = end;
+      if (all.length < end) break;
+      this.#wantedBytes = HEADER_BYTES;
+      bodies.push(all.subarray(HEADER_BYTES, end));
+      this.#pieces = [all.subarray(end)];
+      this.#sizeBytes = all.length - end;
+    }
+    return bodies;
+  }
+
+  #join(): Buffer {
+    const [first] = this.#pieces;
+    if (first !== undefined && this.#pieces.length === 1) return first;
+    const all = Buffer.concat(this.#pieces);
+    this.#pieces = [all];
+    return all;
+  }
+}

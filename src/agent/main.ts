@@ -1,0 +1,74 @@
+/**
+ * The entry: finds the subcommand and loads only its code, so that `chr-agent status` does not pay for the daemon.
+ */
+import type { CliContext, Subcommand } from './cli/command.ts';
+import { EXIT } from './cli/exit-codes.ts';
+
+const SUBCOMMANDS: Readonly<Record<string, () => Promise<Subcommand>>> = {
+  run: async () => (await import('./cli/run.ts')).run,
+  status: async () => (await import('./cli/status.ts')).status,
+  detect: async () => (await import('./cli/detect.ts')).detect,
+  config: async () => (await import('./cli/config.ts')).config,
+  'qemu-ga': async () => (await import('./cli/qemu-ga.ts')).qemuGa,
+  version: async () => (await import('./cli/version.ts')).version,
+  help: async () => (await import('./cli/help.ts')).help,
+};
+
+const ALIASES: Readonly<Record<string, string>> = { '--help': 'help', '-h': 'help', '--version': 'version' };
+
+async function main(argv: readonly string[], context: CliContext): Promise<number> {
+  const [word, ...rest] = argv;
+  if (word === undefined) {
+    context.err("chr-agent: a subcommand is missing, try 'chr-agent help'\n");
+    return EXIT.usage;
+  }
+  const name = ALIASES[word] ?? word;
+  const load = Object.hasOwn(SUBCOMMANDS, name) ? SUBCOMMANDS[name] : undefined;
+  if (load === undefined) {
+    context.err(`chr-agent: unknown subcommand '${word}', try 'chr-agent help'\n`);
+    return EXIT.usage;
+  }
+  try {
+    const subcommand = await load();
+    return await subcommand(rest, context);
+  } catch (error) {
+    return report(error, name, context);
+  }
+}
+
+/** Errors are told by their names: their classes live in code that need not be loaded. */
+function report(error: unknown, subcommand: string, context: CliContext): number {
+  const { name, message } = error instanceof Error ? error : { name: '', message: String(error) };
+  switch (name) {
+    case 'UsageError':
+      context.err(`chr-agent: ${message}, try 'chr-agent ${subcommand} --help'\n`);
+      return EXIT.usage;
+    case 'ConfigError':
+      context.err(`${message}\n`);
+      return EXIT.badConfig;
+    case 'TypeError':
+    case 'RangeError':
+    case 'ReferenceError':
+      // a bug: say where
+      context.err(`chr-agent: ${(error as Error).stack}\n`);
+      return EXIT.failure;
+    default:
+      context.err(`chr-agent: ${message}\n`);
+      return EXIT.failure;
+  }
+}
+
+/** Touches the streams only when there is something to say: the daemon itself never needs them. */
+function write(stream: NodeJS.WriteStream, text: string): void {
+  // a reader that went away (`| head`) is no failure of ours
+  if (stream.listenerCount('error') === 0) stream.on('error', () => {});
+  stream.write(text);
+}
+
+const status = await main(process.argv.slice(2), {
+  env: process.env,
+  out: (text) => write(process.stdout, text),
+  err: (text) => write(process.stderr, text),
+});
+// what is left open must not keep a finished command alive; writes to pipes and files are done by now
+process.exit(status);

@@ -1,0 +1,165 @@
+/**
+ * The one seam for everything that can hurt the machine: power, clock, freezing, CPUs and memory, passwords, ssh keys,
+ * queueing disciplines. Nothing else in the agent may do these. In a run with `noActions` each is first held against the
+ * policy (actions/policy.ts), and refused with an {@link ActionRefused} and one warning.
+ *
+ * Results: programs give a {@link ProgramResult}, system calls 0 (or a count) or `-errno`, as the native addon does.
+ */
+import { accessSync, constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Log } from '../log.ts';
+import type { NativeAddon } from '../native/addon.ts';
+import { type FileOwner, replaceAuthorizedKeys } from './actions/authorized-keys.ts';
+import { deviceMajor, inOwnNetworkNamespace, isInside } from './actions/environment.ts';
+import { type Action, ActionRefused, type PowerMode, refusal } from './actions/policy.ts';
+import { negativeErrno } from './linux/system-error.ts';
+import { createProgramRunner, type ProgramRequest, type ProgramResult, type RunProgram } from './program.ts';
+
+export type { FileOwner } from './actions/authorized-keys.ts';
+export { ActionRefused, type PowerMode } from './actions/policy.ts';
+
+/** A mount point, opened read-only by whoever owns it: freezing must not depend on opening it again. */
+export interface OpenMount {
+  mountPoint: string;
+  fd: number;
+}
+
+export interface Actions {
+  /** Shuts down or restarts by the system's own program, and waits for that program. */
+  power(mode: PowerMode): Promise<ProgramResult>;
+  /** Sets the system clock, ns since 1970: 0 or -errno. */
+  setRealTimeClock(nanoseconds: bigint): number;
+  /** hwclock: `to-rtc` writes the system time to the hardware clock (-w), `from-rtc` reads it (-s). */
+  syncHardwareClock(direction: 'to-rtc' | 'from-rtc'): Promise<ProgramResult>;
+  /** FIFREEZE: 0 or -errno. */
+  freeze(mount: OpenMount): Promise<number>;
+  /** FITHAW: 0 or -errno. */
+  thaw(mount: OpenMount): Promise<number>;
+  /** FITRIM over the whole file system, extents of at least `minimumBytes`: bytes trimmed or -errno. */
+  trim(mount: OpenMount, minimumBytes: number): Promise<number>;
+  /** 0 or -errno. */
+  setCpuOnline(cpu: number, online: boolean): Promise<number>;
+  /** 0 or -errno. Taking memory offline may last seconds, since the kernel moves its pages away. */
+  setMemoryBlockOnline(block: number, online: boolean): Promise<number>;
+  /** chpasswd. The caller has checked that the name has no colon or newline and the password no newline. */
+  setPassword(user: string, password: Uint8Array, crypted: boolean): Promise<ProgramResult>;
+  /**
+   * Replaces `<home>/.ssh/authorized_keys` (directory 0700, file 0600, both the owner's): 0 or -errno. Symbolic links
+   * that the user may have put there are not followed.
+   */
+  writeAuthorizedKeys(home: string, owner: FileOwner, content: string): Promise<number>;
+  /** Runs tc(8). `input` is what `-batch -` reads. */
+  changeQdisc(args: readonly string[], input?: Uint8Array): Promise<ProgramResult>;
+}
+
+export interface ActionsOptions {
+  native: NativeAddon;
+  log: Log;
+  /** CHR_AGENT_NO_ACTIONS=1: this run must not hurt the machine. */
+  noActions: boolean;
+  /** CHR_AGENT_TEST_ROOT: below this directory a run with `noActions` may change ssh keys. */
+  testRoot: string | null;
+  /** Prefix of /proc and /sys, for tests. */
+  root?: string;
+  /** For tests. */
+  runProgram?: RunProgram;
+}
+
+const POWER: Record<PowerMode, { program: string; shutdownOption: string }> = {
+  powerdown: { program: '/sbin/poweroff', shutdownOption: '-P' },
+  halt: { program: '/sbin/halt', shutdownOption: '-H' },
+  reboot: { program: '/sbin/reboot', shutdownOption: '-r' },
+};
+const CHPASSWD = ['/usr/sbin/chpasswd', '/sbin/chpasswd', '/usr/bin/chpasswd', '/bin/chpasswd'];
+const TC = ['/sbin/tc', '/usr/sbin/tc'];
+
+export function createActions(options: ActionsOptions): Actions {
+  const { native, log, noActions, testRoot, root = '/' } = options;
+  const run = options.runProgram ?? createProgramRunner(native);
+
+  /** `describe` reads the facts; it is not called when everything is allowed. */
+  function check(describe: () => Action): void {
+    const reason = noActions ? refusal(describe()) : null;
+    if (reason === null) return;
+    const text = `refused: this run may not ${reason} (CHR_AGENT_NO_ACTIONS=1)`;
+    log.warning(text);
+    throw new ActionRefused(text);
+  }
+
+  return {
+    async power(mode) {
+      check(() => ({ kind: 'power', mode }));
+      return run(powerRequest(mode));
+    },
+    setRealTimeClock(nanoseconds) {
+      check(() => ({ kind: 'set-clock' }));
+      return native.setRealTimeClock(nanoseconds);
+    },
+    async syncHardwareClock(direction) {
+      check(() => ({ kind: 'sync-hardware-clock' }));
+      return run({ candidates: ['/sbin/hwclock'], args: [direction === 'to-rtc' ? '-w' : '-s'] });
+    },
+    async freeze({ mountPoint, fd }) {
+      check(() => ({ kind: 'freeze', mountPoint, deviceMajor: deviceMajor(fd) }));
+      return native.freeze(fd);
+    },
+    async thaw({ mountPoint, fd }) {
+      check(() => ({ kind: 'thaw', mountPoint, deviceMajor: deviceMajor(fd) }));
+      return native.thaw(fd);
+    },
+    async trim({ mountPoint, fd }, minimumBytes) {
+      check(() => ({ kind: 'trim', mountPoint }));
+      return native.trim(fd, minimumBytes);
+    },
+    async setCpuOnline(cpu, online) {
+      check(() => ({ kind: 'cpu', number: cpu, online }));
+      return writeSysfs(join(root, `sys/devices/system/cpu/cpu${cpu}/online`), online ? '1' : '0');
+    },
+    async setMemoryBlockOnline(block, online) {
+      check(() => ({ kind: 'memory-block', number: block, online }));
+      const file = join(root, `sys/devices/system/memory/memory${block}/state`);
+      return writeSysfs(file, online ? 'online' : 'offline');
+    },
+    async setPassword(user, password, crypted) {
+      check(() => ({ kind: 'set-password', user }));
+      const input = Buffer.concat([Buffer.from(`${user}:`), password, Buffer.from('\n')]);
+      try {
+        return await run({ candidates: CHPASSWD, args: crypted ? ['-e'] : [], input });
+      } finally {
+        input.fill(0);
+      }
+    },
+    async writeAuthorizedKeys(home, owner, content) {
+      check(() => ({ kind: 'write-authorized-keys', home, insideTestRoot: isInside(home, testRoot) }));
+      return replaceAuthorizedKeys(home, owner, content);
+    },
+    async changeQdisc(args, input) {
+      check(() => ({ kind: 'change-qdisc', args, ownNamespace: inOwnNetworkNamespace(root) }));
+      return run({ candidates: TC, args, ...(input && { input }) });
+    },
+  };
+}
+
+/** The program named after the mode if there is one, else shutdown(8). */
+function powerRequest(mode: PowerMode): ProgramRequest {
+  const { program, shutdownOption } = POWER[mode];
+  try {
+    accessSync(program, constants.X_OK);
+    return { candidates: [program], args: [] };
+  } catch {
+    const args = ['-h', shutdownOption, '+0', 'hypervisor initiated shutdown'];
+    return { candidates: ['/sbin/shutdown'], args };
+  }
+}
+
+/** One write to an existing file of sysfs: 0 or -errno. */
+async function writeSysfs(path: string, value: string): Promise<number> {
+  try {
+    await using file = await open(path, constants.O_WRONLY);
+    await file.write(value);
+    return 0;
+  } catch (error) {
+    return negativeErrno(error);
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * Which actions a run with CHR_AGENT_NO_ACTIONS=1 (development, tests, benchmarks) may not take: a pure function of the
+ * action and of facts about where it would happen. Without that flag everything is allowed.
+ */
+
+export type PowerMode = 'powerdown' | 'halt' | 'reboot';
+
+/** An action as the policy sees it: what it is, with the facts that decide. */
+export type Action =
+  | { kind: 'power'; mode: PowerMode }
+  | { kind: 'set-clock' }
+  | { kind: 'sync-hardware-clock' }
+  /** `deviceMajor` of the file system, null if unknown. */
+  | { kind: 'freeze' | 'thaw'; mountPoint: string; deviceMajor: number | null }
+  | { kind: 'trim'; mountPoint: string }
+  | { kind: 'cpu' | 'memory-block'; number: number; online: boolean }
+  | { kind: 'set-password'; user: string }
+  | { kind: 'write-authorized-keys'; home: string; insideTestRoot: boolean }
+  /** `ownNamespace`: whether the network namespace is surely not the machine's initial one. */
+  | { kind: 'change-qdisc'; args: readonly string[]; ownNamespace: boolean };
+
+/** Linux's block device major number of loop devices. */
+const LOOP_MAJOR = 7;
+
+/** An action that this run must not take. The message says which, and why. */
+export class ActionRefused extends Error {
+  override name = 'ActionRefused';
+}
+
+/** The reason why a run without actions refuses this one, or null if it is harmless. */
+export function refusal(action: Action): string | null {
+  switch (action.kind) {
+    case 'power':
+      return action.mode === 'reboot' ? 'reboot the machine' : 'shut the machine down';
+    case 'set-clock':
+      return "set the machine's clock";
+    case 'sync-hardware-clock':
+      return 'synchronise the hardware clock';
+    case 'freeze':
+    case 'thaw':
+      if (action.deviceMajor === LOOP_MAJOR) return null;
+      return `${action.kind} ${action.mountPoint}, which is not on a loop device`;
+    case 'trim':
+      return null;
+    case 'cpu':
+      return action.online ? null : `take CPU ${action.number} offline`;
+    case 'memory-block':
+      return action.online ? null : `take memory block ${action.number} offline`;
+    case 'set-password':
+      return `change the password of ${JSON.stringify(action.user)}`;
+    case 'write-authorized-keys':
+      return action.insideTestRoot ? null : `change ssh keys in ${action.home}, outside the test root`;
+    case 'change-qdisc':
+      if (!action.ownNamespace)
+        return "change queueing disciplines in the machine's initial network namespace";
+      // tc -n NAME (-netns) leaves the namespace that was checked
+      if (action.args.some((arg) => arg.startsWith('-n'))) {
+        return 'change queueing disciplines in a network namespace given by name';
+      }
+      return null;
+    default:
+      return action satisfies never;
+  }
+}
+
+/**
+ * The facts of a change-qdisc action.
+ *
+ * @param self identity of this process' network namespace, null if unreadable
+ * @param initial the same of process 1
+ */
+export function isOwnNamespace(self: string | null, initial: string | null): boolean {
+  return self !== null && initial !== null && self !== initial;
+}

@@ -1,0 +1,152 @@
+/** The table of files that the host has open (spec qemu-ga.md section 5, Files): handles outlive connections. */
+import { FileError, type GuestFile, type OpenMode, openGuestFile } from '../../guest/files.ts';
+import type { NativeAddon } from '../../native/index.ts';
+import { QapiError } from './errors.ts';
+import type { HandleCounter } from './handle-counter.ts';
+import type { Base64Data } from './json/writer.ts';
+
+export interface OpenFile {
+  /** Reads up to `wantedBytes`, while the reply is sent. */
+  read(wantedBytes: number): FileRead;
+  /** @throws {QapiError} */
+  write(bytes: Buffer): Promise<void>;
+  /** @throws {QapiError} */
+  seek(offset: bigint, whence: number): number;
+}
+
+export interface FileRead extends Base64Data {
+  readonly count: number;
+  /** Whether the end of the file was met. */
+  readonly metEnd: boolean;
+}
+
+export interface FileHandles {
+  /** @throws {QapiError} */
+  open(path: string, mode: string): Promise<bigint>;
+  /** @throws {QapiError} if there is no such handle. */
+  get(handle: bigint): OpenFile;
+  /** @throws {QapiError} */
+  close(handle: bigint): Promise<void>;
+  closeAll(): Promise<void>;
+}
+
+export interface FileHandlesOptions {
+  native: NativeAddon;
+  counter: HandleCounter;
+  /** What a relative path means. @throws {Error} when it may not be opened. */
+  resolvePath(path: string): string | Promise<string>;
+}
+
+const MODES = new Map<string, OpenMode>();
+for (const [spellings, access, disposition] of [
+  ['r rb', 'read', 'existing'],
+  ['w wb', 'write', 'truncate'],
+  ['a ab', 'write', 'append'],
+  ['r+ rb+ r+b', 'read-write', 'existing'],
+  ['w+ wb+ w+b', 'read-write', 'truncate'],
+  ['a+ ab+ a+b', 'read-write', 'append'],
+] as const) {
+  for (const spelling of spellings.split(' ')) MODES.set(spelling, { access, disposition });
+}
+
+export function createFileHandles({ native, counter, resolvePath }: FileHandlesOptions): FileHandles {
+  const files = new Map<bigint, GuestFile>();
+
+  function find(handle: bigint): GuestFile {
+    const file = files.get(handle);
+    if (file === undefined) throw new QapiError(`handle '${handle}' has not been found`);
+    return file;
+  }
+
+  return {
+    async open(path, modeText) {
+      const mode = MODES.get(modeText);
+      if (mode === undefined) throw new QapiError(`invalid file open mode '${modeText}'`);
+      const failure = `failed to open file '${path}' (mode: '${modeText}')`;
+      const file = await orFail(failure, async () => openGuestFile(await resolvePath(path), mode, native));
+      try {
+        const handle = counter.next();
+        files.set(handle, file);
+        return handle;
+      } catch (error) {
+        await file.close();
+        throw error;
+      }
+    },
+
+    get(handle) {
+      const file = find(handle);
+      return {
+        read: (wantedBytes) => startRead(file, wantedBytes),
+        write: (bytes) => orFail('failed to write to file', () => file.write(bytes)),
+        seek(offset, whence) {
+          try {
+            return file.seek(offset, whence);
+          } catch (error) {
+            throw failed('failed to seek file', error);
+          }
+        },
+      };
+    },
+
+    async close(handle) {
+      const file = find(handle);
+      files.delete(handle);
+      await orFail('failed to close handle', () => file.close());
+    },
+
+    async closeAll() {
+      const open = [...files.values()];
+      files.clear();
+      await Promise.allSettled(open.map((file) => file.close()));
+    },
+  };
+}
+
+function startRead(file: GuestFile, wantedBytes: number): FileRead {
+  let count = 0;
+  let hasEnded = wantedBytes === 0;
+  let metEnd = false;
+  return {
+    kind: 'base64-data',
+    get count() {
+      return count;
+    },
+    get metEnd() {
+      return metEnd;
+    },
+    async read(target, start, end) {
+      const limit = Math.min(end, start + wantedBytes - count);
+      let at = start;
+      while (at < limit && !hasEnded) {
+        try {
+          const bytes = await file.read(target, at, limit);
+          metEnd = bytes === 0;
+          hasEnded = metEnd;
+          at += bytes;
+          count += bytes;
+        } catch (error) {
+          // what has been read is not lost: the next read will meet the error again
+          if (count === 0) throw failed('failed to read file', error);
+          hasEnded = true;
+        }
+      }
+      return at - start;
+    },
+  };
+}
+
+async function orFail<T>(failure: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    throw failed(failure, error);
+  }
+}
+
+function failed(failure: string, error: unknown): QapiError {
+  if (error instanceof QapiError) return error;
+  return new QapiError(
+    `${failure}: ${error instanceof FileError || error instanceof Error ? error.message : String(error)}`,
+  );
+}

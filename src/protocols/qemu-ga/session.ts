@@ -1,0 +1,219 @@
+/**
+ * One QEMU guest agent session: requests in, replies out, strictly one after the other (spec qemu-ga.md section 1: no command
+ * starts before the previous reply is out). It outlives its channels: half a request from one client is continued by the next.
+ */
+import type { Log } from '../../log.ts';
+import type { NativeAddon } from '../../native/index.ts';
+import type { Channel } from '../transport/channel.ts';
+import { QapiError } from './errors.ts';
+import { Framing, type Message } from './json/framing.ts';
+import { READ_BYTES, ReceiveBuffer } from './json/receive-buffer.ts';
+import { isObject, type JsonValue } from './json/value.ts';
+import { type ReplyPart, type ReplyValue, toParts } from './json/writer.ts';
+import { type Command, type CommandResult, type Registry, SILENT } from './registry.ts';
+import { ReplyWriter } from './reply-writer.ts';
+
+/** Memory of a large message is given back when nothing came for this long. */
+const TRIM_AFTER_MS = 1_000;
+/** Reads in a row before other events get their turn. */
+const READS_PER_TURN = 16;
+
+export interface SessionOptions<Context> {
+  native: NativeAddon;
+  log: Log;
+  registry: Registry<Context>;
+  context: Context;
+}
+
+export interface Session {
+  /** Serves a channel until it ends. One at a time. */
+  serve(channel: Channel): Promise<void>;
+}
+
+export function createSession<Context>(options: SessionOptions<Context>): Session {
+  const { native, log, registry, context } = options;
+  const buffer = new ReceiveBuffer(native);
+  const framing = new Framing(buffer, native);
+  const writer = new ReplyWriter(native);
+  let channel: Channel | undefined;
+  let onEnd: (() => void) | undefined;
+  /** A command or a write is under way: nothing is read meanwhile. */
+  let isBusy = false;
+  let trimTimer: NodeJS.Timeout | undefined;
+  let lastActivityMs = 0;
+
+  return {
+    serve(next) {
+      return new Promise((resolve) => {
+        channel = next;
+        onEnd = resolve;
+        writer.attach(next);
+        next.listen({ readable, writable: () => writer.writable() });
+        pump();
+      });
+    },
+  };
+
+  function readable(): void {
+    if (isBusy) channel?.want(false, channel.isEdgeTriggered);
+    else pump();
+  }
+
+  /** Answers what has been received, reads more, and so on until there is nothing, or something has to be waited for. */
+  function pump(): void {
+    let reads = 0;
+    let mayHaveMore = true;
+    while (!isBusy && channel !== undefined) {
+      const message = framing.next();
+      if (message !== undefined) {
+        answer(message);
+      } else if (!writer.flush()) {
+        waitFor(writer.drained());
+      } else if (!mayHaveMore) {
+        return;
+      } else if (reads === READS_PER_TURN) {
+        waitFor(new Promise((resolve) => setImmediate(resolve)));
+      } else {
+        reads += 1;
+        const count = receive(channel);
+        if (count <= 0) return;
+        // a read that was not filled is the last one for now, unless readiness is reported only once
+        mayHaveMore = channel.isEdgeTriggered || count === READ_BYTES;
+      }
+    }
+  }
+
+  function receive(from: Channel): number {
+    buffer.makeRoom();
+    const count = from.read(buffer.bytes, buffer.end, buffer.end + READ_BYTES);
+    if (count > 0) {
+      buffer.received(count);
+      noteActivity();
+    } else if (count < 0) {
+      end();
+    }
+    return count;
+  }
+
+  function waitFor(work: Promise<void>): void {
+    isBusy = true;
+    work
+      .catch((error: unknown) => log.error(`qemu-ga: a reply could not be sent: ${String(error)}`))
+      .finally(() => {
+        isBusy = false;
+        noteActivity();
+        channel?.want(true, false);
+        pump();
+      });
+  }
+
+  function end(): void {
+    const resolve = onEnd;
+    channel = undefined;
+    onEnd = undefined;
+    writer.attach(undefined);
+    resolve?.();
+  }
+
+  function answer(message: Message): void {
+    if (message.kind === 'error') {
+      reply(errorReply(new QapiError(message.text), undefined));
+      return;
+    }
+    const id = isObject(message.value) ? message.value.get('id') : undefined;
+    try {
+      const { command, args } = registry.resolve(message.value);
+      log.debug(`qemu-ga: ${command.name}`);
+      const result = command.invoke(args, context);
+      if (result instanceof Promise) {
+        writer.flush();
+        waitFor(answerLater(command, result, id));
+      } else {
+        reply(successReply(command, result, id), id);
+      }
+    } catch (error) {
+      reply(failureReply(error, id));
+    }
+  }
+
+  async function answerLater(
+    command: Command<Context>,
+    result: Promise<CommandResult>,
+    id: JsonValue | undefined,
+  ): Promise<void> {
+    const parts = await result.then(
+      (value) => successReply(command, value, id),
+      (error: unknown) => failureReply(error, id),
+    );
+    await sendReply(parts, id);
+  }
+
+  async function sendReply(parts: readonly ReplyPart[], id: JsonValue | undefined): Promise<void> {
+    try {
+      await writer.send(parts);
+    } catch (error) {
+      await writer.send(failureReply(error, id)); // the data could not be read, and nothing has been sent
+    }
+    framing.release();
+  }
+
+  /** Small replies are collected and go out together when the input received so far is answered. */
+  function reply(parts: readonly ReplyPart[], id?: JsonValue): void {
+    const [text] = parts;
+    const isSmall = parts.length === 1 && typeof text === 'string' && writer.append(text);
+    if (!isSmall) {
+      waitFor(sendReply(parts, id));
+      return;
+    }
+    framing.release();
+    if (writer.isFull && !writer.flush()) waitFor(writer.drained());
+  }
+
+  function failureReply(error: unknown, id: JsonValue | undefined): ReplyPart[] {
+    if (error instanceof QapiError) return errorReply(error, id);
+    log.error(
+      `qemu-ga: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
+    return errorReply(new QapiError("internal error, see the agent's log"), id);
+  }
+
+  /** A timer runs only while there is something to give back, so that an idle agent sleeps. */
+  function noteActivity(): void {
+    lastActivityMs = performance.now();
+    if (trimTimer === undefined) trimTimer = setTimeout(trimWhenIdle, TRIM_AFTER_MS).unref();
+  }
+
+  function trimWhenIdle(): void {
+    trimTimer = undefined;
+    const idleMs = performance.now() - lastActivityMs;
+    if (isBusy || idleMs < TRIM_AFTER_MS - 1) {
+      trimTimer = setTimeout(trimWhenIdle, TRIM_AFTER_MS).unref();
+      return;
+    }
+    const hadReceived = buffer.trim();
+    const hadSent = writer.trim();
+    if (hadReceived || hadSent) native.mallocTrim();
+  }
+}
+
+function successReply<Context>(
+  command: Command<Context>,
+  result: CommandResult,
+  id: JsonValue | undefined,
+): ReplyPart[] {
+  if (result === SILENT) return [''];
+  return line({ return: result === undefined ? {} : result, id }, command.delimited ? '\xff' : '');
+}
+
+function errorReply(error: QapiError, id: JsonValue | undefined): ReplyPart[] {
+  return line({ error: { class: error.errorClass, desc: error.message }, id });
+}
+
+function line(value: ReplyValue, prefix = ''): ReplyPart[] {
+  const parts = toParts(value);
+  const first = parts[0];
+  if (typeof first === 'string' && prefix !== '') parts[0] = prefix + first;
+  const last = parts.length - 1;
+  parts[last] = `${String(parts[last])}\n`;
+  return parts;
+}

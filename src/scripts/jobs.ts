@@ -1,0 +1,367 @@
+/**
+ * The script engine: the table of jobs, from the request to what became of it (design.md ideas 3 and 6). This is the
+ * composition of the folder; a protocol sees {@link Jobs} and {@link ScriptEngine.startProgram} only.
+ */
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import type { FreezeGate } from '../guest/freeze-gate.ts';
+import type { Log } from '../log.ts';
+import { errnoOf, inspectScript } from './files.ts';
+import { commandForFile, commandForText } from './interpreter.ts';
+import type { Job, JobOutcome, JobOutput, JobRequest, JobSource, JobState, Jobs } from './job.ts';
+import { JobStartError } from './job.ts';
+import { type Journal, type JournalJob, openJournal } from './journal.ts';
+import {
+  createOutputArea,
+  DEFAULT_OUTPUT_LIMITS,
+  NO_OUTPUT,
+  type Output,
+  type OutputLimits,
+} from './output.ts';
+import { createProgramStarter, type Program, type ProgramNative, type ProgramRequest } from './program.ts';
+import { openScriptTexts } from './script-text.ts';
+import { type Script, type ScriptEnd, type SupervisorNative, startScript } from './supervisor.ts';
+
+export interface JobsOptions {
+  native: SupervisorNative & ProgramNative;
+  /** The program of native/helper. */
+  helperPath: string;
+  log: Log;
+  gate: FreezeGate;
+  /** Absolute path of what runs scripts without a usable `#!` line. */
+  interpreter: string;
+  /** Root of relative script paths, and every script's working directory; made if it is missing. */
+  filesDir: string;
+  /** For script texts: on a file system in memory. Owned by this daemon; made if it is missing. */
+  runtimeDir: string;
+  /** For the journal; made if it is missing. */
+  stateDir: string;
+  /** For output that is too long for memory; made if it is missing. */
+  spillDir: string;
+  /** A writable cgroup2 directory (findOwnCgroup), or null. */
+  cgroup?: string | null;
+  /** Between SIGTERM and SIGKILL when a script is ended. */
+  graceMs?: number;
+  limits?: Partial<OutputLimits>;
+  /** Finished jobs that are kept; beyond that the one that finished first is dropped. */
+  maxFinished?: number;
+  nowMs?: () => number;
+}
+
+export interface ScriptEngine extends Jobs {
+  /**
+   * Starts any program as qemu-ga does: no time limit, and it outlives the daemon.
+   * @throws {JobStartError} if it cannot be executed.
+   */
+  startProgram(request: ProgramRequest): Promise<Program>;
+  /** Memory and file bytes that captured output takes, for status. */
+  readonly usage: { memoryBytes: number; spilledBytes: number };
+  /** Ends all scripts at once, leaves programs alone, and closes everything. */
+  close(): Promise<void>;
+}
+
+const DEFAULT_GRACE_MS = 2000;
+const DEFAULT_MAX_FINISHED = 1000;
+
+const ECANCELED = 125;
+const ENOEXEC = 8;
+const EIO = 5;
+
+/** What a script's environment has besides `CHR_AGENT_…`. */
+const SCRIPT_ENVIRONMENT = [
+  'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  'HOME=/root',
+  'LANG=C.UTF-8',
+];
+
+export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
+  const { native, helperPath, log, gate, interpreter, filesDir, spillDir } = options;
+  const {
+    cgroup = null,
+    graceMs = DEFAULT_GRACE_MS,
+    maxFinished = DEFAULT_MAX_FINISHED,
+    nowMs = Date.now,
+  } = options;
+  await mkdir(filesDir, { recursive: true, mode: 0o755 });
+  await mkdir(spillDir, { recursive: true, mode: 0o700 });
+  const texts = await openScriptTexts(options.runtimeDir);
+  const journal = await openJournal({
+    directory: options.stateDir,
+    gate,
+    log,
+    nowMs,
+    maxRecovered: maxFinished,
+  });
+  const outputs = createOutputArea({
+    limits: { ...DEFAULT_OUTPUT_LIMITS, ...options.limits },
+    spillDir,
+    gate,
+    log,
+  });
+  const devNull = await open('/dev/null', 'r+');
+  const takeTurn = createTurns();
+  const programs = createProgramStarter({ native, outputs, devNull: devNull.fd, takeTurn });
+
+  const table = new Map<number, TableJob>();
+  /** In the order in which they finished. */
+  const finished = new Set<TableJob>();
+  const starting = new Set<Promise<unknown>>();
+  /** Helpers and clean-ups that are not through yet. */
+  const leftovers = new Set<Promise<unknown>>();
+  let draining = false;
+
+  for (const known of journal.recovered) keepFinished(recoveredJob(known));
+
+  function startError(errno: number): JobStartError {
+    return new JobStartError(errno, native.errorText(errno));
+  }
+
+  /** Remembers a promise until it settles. */
+  function track<T>(set: Set<Promise<unknown>>, promise: Promise<T>): Promise<T> {
+    const settled = promise.then(
+      () => set.delete(settled),
+      () => set.delete(settled),
+    );
+    set.add(settled);
+    return promise;
+  }
+
+  function keepFinished(job: TableJob): void {
+    table.set(job.pid, job);
+    finished.add(job);
+    for (const oldest of finished) {
+      if (finished.size <= maxFinished) break;
+      drop(oldest);
+    }
+  }
+
+  function drop(job: TableJob): void {
+    if (!finished.delete(job)) return;
+    if (table.get(job.pid) === job) table.delete(job.pid);
+    job.release();
+    journal.forgotten(job.id);
+  }
+
+  /** The command of a source, and what to do when its job has ended. */
+  async function prepare(source: JobSource): Promise<{ argv: string[]; cleanUp: () => void }> {
+    try {
+      if (source.kind === 'file') {
+        const { path, head, executable } = await inspectScript(filesDir, source.path);
+        return { argv: commandForFile(path, head, executable, interpreter), cleanUp: () => undefined };
+      }
+      const path = await texts.write(source.text);
+      const remove = (): void => {
+        // the directory should be in memory, but if it is not, frozen means frozen
+        track(
+          leftovers,
+          gate.whenThawed().then(() => texts.remove(path)),
+        );
+      };
+      const argv = commandForText(path, source.text, interpreter);
+      if (argv !== null) return { argv, cleanUp: remove };
+      remove();
+    } catch (error) {
+      throw startError(errnoOf(error) ?? EIO);
+    }
+    throw startError(ENOEXEC);
+  }
+
+  async function start(request: JobRequest): Promise<Job> {
+    if (draining) throw startError(ECANCELED);
+    await gate.whenThawed();
+    const { argv, cleanUp } = await prepare(request.source);
+    const id = randomBytes(8).toString('hex');
+    const output = request.captureOutput ? outputs.create() : null;
+    let script: Script;
+    const startedAtMs = nowMs();
+    try {
+      await takeTurn();
+      if (draining) throw startError(ECANCELED);
+      script = await startScript(native, helperPath, devNull.fd, {
+        argv,
+        env: [...SCRIPT_ENVIRONMENT, `CHR_AGENT_ORIGIN=${request.origin}`, `CHR_AGENT_JOB=${id}`],
+        cwd: filesDir,
+        timeLimitMs: request.timeLimitMs,
+        graceMs,
+        cgroup,
+        output,
+      });
+    } catch (error) {
+      output?.release();
+      cleanUp();
+      throw error instanceof JobStartError ? error : startError(errnoOf(error) ?? EIO);
+    }
+    track(leftovers, script.gone);
+    const job = runningJob(id, request.origin, startedAtMs, script, output);
+    // a finished job of the same number is out of reach for its host from here on
+    const previous = table.get(job.pid);
+    if (previous !== undefined) drop(previous);
+    table.set(job.pid, job);
+    track(
+      leftovers,
+      script.ended.then((end) => {
+        const outcome = outcomeOf(end);
+        job.settle(outcome, nowMs());
+        keepFinished(job);
+        journal.ended(id, outcome, nowMs());
+        cleanUp();
+        log.debug(`job ${id} of ${job.origin} (pid ${job.pid}): ${describe(outcome)}`);
+      }),
+    );
+    await journal.started({ id, pid: job.pid, origin: request.origin, startedAtMs });
+    return job;
+  }
+
+  const running = (): TableJob[] => [...table.values()].filter((job) => job.status.state === 'running');
+
+  async function drain(limitMs: number): Promise<void> {
+    draining = true;
+    await Promise.all(starting);
+    const all = Promise.all(running().map((job) => job.finished));
+    if (running().length > 0 && !(await settledWithin(all, limitMs))) {
+      log.warning(`${running().length} scripts are ended, since the agent stops`);
+      await Promise.all(running().map((job) => job.kill()));
+    }
+  }
+
+  return {
+    start: (request) => track(starting, start(request)),
+    get: (pid) => table.get(pid),
+    forget(job) {
+      if (job instanceof TableJob) drop(job);
+    },
+    list: () => [...table.values()],
+    drain,
+    startProgram: async (request) => {
+      if (draining) throw startError(ECANCELED);
+      return programs.start(request);
+    },
+    get usage() {
+      return { memoryBytes: outputs.memoryBytes, spilledBytes: outputs.spilledBytes };
+    },
+    async close() {
+      await drain(0);
+      programs.close();
+      await Promise.all(leftovers);
+      for (const job of table.values()) job.release();
+      await closeAll(journal, devNull);
+    },
+  };
+}
+
+async function closeAll(journal: Journal, devNull: FileHandle): Promise<void> {
+  await journal.close();
+  await devNull.close();
+}
+
+/**
+ * Starting a process holds up the event loop for a fraction of a millisecond: when many start at once, each waits for its
+ * turn of the loop, so that other events get through between them.
+ */
+function createTurns(): () => Promise<void> {
+  let last: Promise<void> = Promise.resolve();
+  return () => {
+    last = last.then(() => new Promise((resolve) => setImmediate(resolve)));
+    return last;
+  };
+}
+
+async function settledWithin(promise: Promise<unknown>, limitMs: number): Promise<boolean> {
+  const expired = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => expired.resolve(false), limitMs);
+  try {
+    return await Promise.race([promise.then(() => true), expired.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+// --- one job
+
+class TableJob implements Job {
+  readonly id: string;
+  readonly pid: number;
+  readonly origin: string;
+  readonly startedAtMs: number;
+  readonly finished: Promise<JobOutcome>;
+  status: JobState = { state: 'running' };
+  readonly #script: Script | null;
+  readonly #output: Output | null;
+  readonly #resolve: (outcome: JobOutcome) => void;
+
+  constructor(
+    id: string,
+    pid: number,
+    origin: string,
+    startedAtMs: number,
+    script: Script | null,
+    output: Output | null,
+  ) {
+    this.id = id;
+    this.pid = pid;
+    this.origin = origin;
+    this.startedAtMs = startedAtMs;
+    this.#script = script;
+    this.#output = output;
+    const { promise, resolve } = Promise.withResolvers<JobOutcome>();
+    this.finished = promise;
+    this.#resolve = resolve;
+  }
+
+  get output(): JobOutput {
+    return this.#output ?? NO_OUTPUT;
+  }
+
+  async kill(): Promise<void> {
+    if (this.status.state === 'running') this.#script?.kill();
+    await this.finished;
+  }
+
+  settle(outcome: JobOutcome, endedAtMs: number): void {
+    this.status = { state: 'finished', outcome, endedAtMs };
+    this.#resolve(outcome);
+  }
+
+  release(): void {
+    this.#output?.release();
+  }
+}
+
+function runningJob(
+  id: string,
+  origin: string,
+  startedAtMs: number,
+  script: Script,
+  output: Output | null,
+): TableJob {
+  return new TableJob(id, script.pid, origin, startedAtMs, script, output);
+}
+
+function recoveredJob({ id, pid, origin, startedAtMs, end }: JournalJob): TableJob {
+  const job = new TableJob(id, pid, origin, startedAtMs, null, null);
+  job.settle(end?.outcome ?? { kind: 'lost' }, end?.endedAtMs ?? startedAtMs);
+  return job;
+}
+
+function outcomeOf(end: ScriptEnd): JobOutcome {
+  switch (end.kind) {
+    case 'exited':
+      return end.code === 0 ? { kind: 'success' } : { kind: 'failed', exitCode: end.code };
+    case 'signaled':
+    case 'killed':
+      return { kind: 'killed', signal: end.signal };
+    case 'timed-out':
+      return { kind: 'timed-out' };
+  }
+}
+
+function describe(outcome: JobOutcome): string {
+  switch (outcome.kind) {
+    case 'failed':
+      return `failed with exit status ${outcome.exitCode}`;
+    case 'killed':
+      return `killed by signal ${outcome.signal}`;
+    default:
+      return outcome.kind;
+  }
+}

@@ -1,0 +1,143 @@
+/** One run of the real guest: build or reuse the image, install the agent, boot under libvirt, talk to it, clean up. */
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import * as v from 'valibot';
+import { GuestConsole } from './console.ts';
+import { DOMAIN, type DomainFiles, domainXml, type Init } from './domain.ts';
+import { agentName, cacheDir } from './environment.ts';
+import { baseImage, rootDisk } from './image.ts';
+import { beginTranscript, Libvirt, note } from './libvirt.ts';
+
+const BOOT_LIMIT_MS = 180_000;
+/** Longest path of a Unix socket that the system takes. */
+const SOCKET_PATH_BYTES = 107;
+
+const reply = v.object({ return: v.unknown() });
+
+export interface AgentOptions {
+  /** How long virsh waits for the answer, in seconds (30). */
+  readonly timeoutS?: number;
+}
+
+export class Guest {
+  readonly libvirt: Libvirt;
+  readonly agentSocket: string;
+  readonly #runDir: string;
+  readonly #files: DomainFiles;
+  #console: GuestConsole | undefined;
+
+  private constructor(libvirt: Libvirt, runDir: string, files: DomainFiles) {
+    this.libvirt = libvirt;
+    this.agentSocket = files.agentSocket;
+    this.#runDir = runDir;
+    this.#files = files;
+  }
+
+  /**
+   * Makes the guest's disk and starts libvirtd; `boot` starts the guest.
+   * @param config text of the agent's agent.toml
+   */
+  static async prepare(config: string): Promise<Guest> {
+    beginTranscript(`real guest under libvirt, agent: ${agentName}`);
+    const image = await baseImage();
+    await mkdir(path.join(cacheDir, 'log'), { recursive: true });
+    const runDir = await mkdtemp(path.join(cacheDir, 'run-'));
+    try {
+      const files = {
+        kernel: path.join(image, 'vmlinux'),
+        initrd: path.join(image, 'initrd'),
+        rootDisk: await rootDisk(image, runDir, agentName, config),
+        agentSocket: path.join(runDir, 'agent.sock'),
+        consoleSocket: path.join(runDir, 'console.sock'),
+        consoleLog: path.join(cacheDir, 'log/console.log'),
+      };
+      if (files.consoleSocket.length + 20 > SOCKET_PATH_BYTES) {
+        throw new Error(`CHR_E2E_DIR is too long a path for Unix sockets: ${cacheDir}`);
+      }
+      return new Guest(await Libvirt.start(runDir), runDir, files);
+    } catch (error) {
+      await rm(runDir, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /**
+   * Boots the guest and waits for the agent's first answer and for the console.
+   * @returns milliseconds from `virsh start` to that answer
+   */
+  async boot(init: Init): Promise<number> {
+    const xml = path.join(this.#runDir, 'domain.xml');
+    await writeFile(xml, domainXml(this.#files, init));
+    await this.libvirt.virsh('define', xml);
+    const start = performance.now();
+    await this.libvirt.virsh('start', DOMAIN);
+    const ping = JSON.stringify({ execute: 'guest-ping' });
+    while (!(await this.libvirt.succeeds('qemu-agent-command', DOMAIN, ping))) {
+      if (performance.now() - start > BOOT_LIMIT_MS)
+        throw new Error(await this.#whyNotUp('no answer from the agent'));
+      if ((await this.state()) !== 'running') throw new Error(await this.#whyNotUp('the guest stopped'));
+      await sleep(100);
+    }
+    const bootMs = performance.now() - start;
+    while (!(await this.#consoleText()).includes('console ready')) {
+      if (performance.now() - start > BOOT_LIMIT_MS) throw new Error(await this.#whyNotUp('no console'));
+      await sleep(100);
+    }
+    this.#console = await GuestConsole.open(this.#files.consoleSocket);
+    note(`the agent answers ${(bootMs / 1000).toFixed(1)} s after virsh start (TCG, ${init} boot)`);
+    return bootMs;
+  }
+
+  async #consoleText(): Promise<string> {
+    return await readFile(this.#files.consoleLog, 'latin1').catch(() => '');
+  }
+
+  async #whyNotUp(what: string): Promise<string> {
+    return `${what} within ${BOOT_LIMIT_MS} ms; the console's end:\n${(await this.#consoleText()).slice(-3000)}`;
+  }
+
+  /** The root shell on the serial console. */
+  get console(): GuestConsole {
+    if (this.#console === undefined) throw new Error('the guest has not been booted');
+    return this.#console;
+  }
+
+  /** Runs a virsh command on the domain: `virsh NAME chr ...ARGS`; returns its output. */
+  async virsh(name: string, ...args: string[]): Promise<string> {
+    return (await this.libvirt.virsh(name, DOMAIN, ...args)).trim();
+  }
+
+  async state(): Promise<string> {
+    return (await this.libvirt.virshQuietly('domstate', DOMAIN)).trim();
+  }
+
+  /** Waits until the domain is shut off. */
+  async waitForShutOff(limitMs: number): Promise<void> {
+    const start = performance.now();
+    while ((await this.state()) !== 'shut off') {
+      if (performance.now() - start > limitMs) throw new Error(await this.#whyNotUp('not shut off'));
+      await sleep(200);
+    }
+    this.#console?.close();
+    this.#console = undefined;
+  }
+
+  /**
+   * Sends one agent command with `virsh qemu-agent-command`.
+   * @returns the member "return" of the reply
+   * @throws VirshError with libvirt's text, which ends with the error's desc
+   */
+  async agent(execute: string, args?: Record<string, unknown>, options: AgentOptions = {}): Promise<unknown> {
+    const request = JSON.stringify(args === undefined ? { execute } : { execute, arguments: args });
+    const timeout = ['--timeout', String(options.timeoutS ?? 30)];
+    return v.parse(reply, JSON.parse(await this.virsh('qemu-agent-command', request, ...timeout))).return;
+  }
+
+  /** Destroys what runs and removes this run's files; the console's and libvirtd's logs stay in the cache. */
+  async close(): Promise<void> {
+    this.#console?.close();
+    await this.libvirt.close();
+    await rm(this.#runDir, { recursive: true, force: true });
+  }
+}

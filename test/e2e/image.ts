@@ -1,0 +1,94 @@
+/** The guest's disk: a base image kept in the cache, and one run's root disk with the agent installed in it. */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { type AgentName, cacheDir, projectDir } from './environment.ts';
+
+const execute = promisify(execFile);
+const vmDir = path.join(import.meta.dirname, 'vm');
+const ROOT_DISK_SIZE = '3G'; // sparse; the long run puts 1 GiB on it
+
+/** How the guest starts each agent; CHR_AGENT_NO_ACTIONS is not set there, since it is the guest's own clock and power. */
+const startScripts: Record<AgentName, string> = {
+  'chr-agent': 'exec /usr/bin/chr-agent run',
+  'qemu-ga':
+    'exec /usr/sbin/qemu-ga --method=virtio-serial --path=/dev/virtio-ports/org.qemu.guest_agent.0 --statedir=/run',
+};
+
+/**
+ * Builds the base image unless one of the same recipe is in the cache (about a minute; others are removed).
+ * @returns its folder: `rootfs/`, `vmlinux`, `initrd`.
+ */
+export async function baseImage(): Promise<string> {
+  const recipe = createHash('sha256');
+  const files = [
+    'build-image',
+    ...(await readdir(path.join(vmDir, 'guest'))).sort().map((file) => `guest/${file}`),
+  ];
+  for (const file of files) recipe.update(await readFile(path.join(vmDir, file)));
+  const image = path.join(cacheDir, `image-${recipe.digest('hex').slice(0, 12)}`);
+  if (existsSync(image)) return image;
+  await mkdir(cacheDir, { recursive: true });
+  for (const old of await readdir(cacheDir)) {
+    if (old.startsWith('image-')) await rm(path.join(cacheDir, old), { recursive: true, force: true });
+  }
+  const unfinished = `${image}.${process.pid}`;
+  await execute(path.join(vmDir, 'build-image'), [unfinished], { maxBuffer: 64 << 20 });
+  await rename(unfinished, image);
+  return image;
+}
+
+/**
+ * Makes `root.raw` in runDir: the base with the agent installed as a user would install it.
+ * @param config text of /etc/chr-agent/agent.toml
+ */
+export async function rootDisk(
+  image: string,
+  runDir: string,
+  agent: AgentName,
+  config: string,
+): Promise<string> {
+  const root = path.join(runDir, 'root');
+  // hard links: whatever is changed below must be a new file
+  await execute('cp', ['-al', path.join(image, 'rootfs'), root]);
+  if (agent === 'chr-agent') {
+    const home = path.join(root, 'usr/lib/chr-agent');
+    await mkdir(home, { recursive: true });
+    await execute('cp', ['-r', path.join(projectDir, 'bin'), path.join(projectDir, 'dist'), home]);
+    await symlink('../lib/chr-agent/bin/chr-agent', path.join(root, 'usr/bin/chr-agent'));
+    await mkdir(path.join(root, 'etc/chr-agent'), { recursive: true });
+    await writeFile(path.join(root, 'etc/chr-agent/agent.toml'), config);
+  }
+  await writeFile(
+    path.join(root, 'etc/e2e/hello'),
+    '#!/bin/sh\necho "hello from ${NAME:-a file}${1:+ with }$1"\n',
+  );
+  const start = path.join(root, 'etc/e2e/agent');
+  await writeFile(start, `#!/bin/sh\n${startScripts[agent]}\n`);
+  await chmod(start, 0o755);
+  const disk = path.join(runDir, 'root.raw');
+  await execute(
+    'mke2fs',
+    [
+      '-q',
+      '-t',
+      'ext4',
+      '-m',
+      '0',
+      '-E',
+      'lazy_itable_init=1,lazy_journal_init=1',
+      '-d',
+      root,
+      disk,
+      ROOT_DISK_SIZE,
+    ],
+    {
+      env: { ...process.env, PATH: `${process.env['PATH']}:/usr/sbin:/sbin` },
+    },
+  );
+  await rm(root, { recursive: true });
+  return disk;
+}
