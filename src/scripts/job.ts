@@ -20,7 +20,9 @@ export type JobOutcome =
   /** Exit status 0. */
   | { kind: 'success' }
   | { kind: 'failed'; exitCode: number }
+  /** A signal ended it, or {@link Job.kill} did; then nothing of its tree is left. */
   | { kind: 'killed'; signal: number }
+  /** Nothing of its tree is left. */
   | { kind: 'timed-out' }
   /** The daemon ended while it ran (and took it along): known from the journal after a restart. */
   | { kind: 'lost' };
@@ -60,7 +62,11 @@ export class JobStartError extends Error {
 }
 
 export interface Jobs {
-  /** Starts a script. @throws {JobStartError} if there is no such file, it cannot be read, or the process limit is met. */
+  /**
+   * Starts a script; resolves when it runs. While file systems are frozen it waits for the thaw.
+   * @throws {JobStartError} ENOENT, EACCES (also a path that leaves the files directory), EISDIR, ENOEXEC (a broken `#!`
+   *   line), EAGAIN or EMFILE (too many), ECANCELED (the agent stops) …
+   */
   start(request: JobRequest): Promise<Job>;
   /** By process id; also jobs that an earlier run of the daemon left in the journal (then `lost` or their outcome). */
   get(pid: number): Job | undefined;

@@ -18,7 +18,12 @@ import {
   type Output,
   type OutputLimits,
 } from './output.ts';
-import { createProgramStarter, type Program, type ProgramNative, type ProgramRequest } from './program.ts';
+import {
+  createProgramStarter,
+  type ProgramNative,
+  type ProgramOptions,
+  type RunningProgram,
+} from './program.ts';
 import { openScriptTexts } from './script-text.ts';
 import { type Script, type ScriptEnd, type SupervisorNative, startScript } from './supervisor.ts';
 
@@ -53,15 +58,17 @@ export interface ScriptEngine extends Jobs {
    * Starts any program as qemu-ga does: no time limit, and it outlives the daemon.
    * @throws {JobStartError} if it cannot be executed.
    */
-  startProgram(request: ProgramRequest): Promise<Program>;
+  startProgram(options: ProgramOptions): Promise<RunningProgram>;
   /** Memory and file bytes that captured output takes, for status. */
   readonly usage: { memoryBytes: number; spilledBytes: number };
-  /** Ends all scripts at once, leaves programs alone, and closes everything. */
+  /** Ends all scripts, leaves programs alone, and closes everything. */
   close(): Promise<void>;
 }
 
 const DEFAULT_GRACE_MS = 2000;
 const DEFAULT_MAX_FINISHED = 1000;
+/** How long SIGKILL may take before the agent stops without waiting for it; the helper goes on. */
+const KILL_LIMIT_MS = 3000;
 
 const ECANCELED = 125;
 const ENOEXEC = 8;
@@ -118,7 +125,7 @@ export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
 
   /** Remembers a promise until it settles. */
   function track<T>(set: Set<Promise<unknown>>, promise: Promise<T>): Promise<T> {
-    const settled = promise.then(
+    const settled: Promise<unknown> = promise.then(
       () => set.delete(settled),
       () => set.delete(settled),
     );
@@ -216,12 +223,16 @@ export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
 
   async function drain(limitMs: number): Promise<void> {
     draining = true;
-    await Promise.all(starting);
-    const all = Promise.all(running().map((job) => job.finished));
-    if (running().length > 0 && !(await settledWithin(all, limitMs))) {
-      log.warning(`${running().length} scripts are ended, since the agent stops`);
-      await Promise.all(running().map((job) => job.kill()));
-    }
+    const deadlineMs = performance.now() + limitMs;
+    // a start may wait for the thaw
+    await settledWithin([...starting], limitMs);
+    const jobs = running();
+    const leftMs = Math.max(0, deadlineMs - performance.now());
+    if (await settledWithin(jobs.map((job) => job.finished), leftMs)) return;
+    const late = running();
+    log.warning(`${late.length} scripts are ended, since the agent stops`);
+    if (!(await settledWithin(late.map((job) => job.kill()), graceMs + KILL_LIMIT_MS)))
+      log.error('a script cannot be ended: its processes hang in the kernel');
   }
 
   return {
@@ -242,7 +253,7 @@ export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
     async close() {
       await drain(0);
       programs.close();
-      await Promise.all(leftovers);
+      await settledWithin([...leftovers], KILL_LIMIT_MS);
       for (const job of table.values()) job.release();
       await closeAll(journal, devNull);
     },
@@ -266,11 +277,12 @@ function createTurns(): () => Promise<void> {
   };
 }
 
-async function settledWithin(promise: Promise<unknown>, limitMs: number): Promise<boolean> {
+async function settledWithin(promises: Promise<unknown>[], limitMs: number): Promise<boolean> {
+  if (promises.length === 0) return true;
   const expired = Promise.withResolvers<boolean>();
   const timer = setTimeout(() => expired.resolve(false), limitMs);
   try {
-    return await Promise.race([promise.then(() => true), expired.promise]);
+    return await Promise.race([Promise.allSettled(promises).then(() => true), expired.promise]);
   } finally {
     clearTimeout(timer);
   }

@@ -14,7 +14,10 @@ import { type JobOutput, JobStartError } from './job.ts';
 import type { Output, OutputArea } from './output.ts';
 import { type PipeReader, readPipe } from './pipe-reader.ts';
 
-export interface ProgramRequest {
+/** Which streams are kept; what is not goes to /dev/null. `merged`: both in one, in order. */
+export type Capture = 'none' | 'stdout' | 'stderr' | 'separated' | 'merged';
+
+export interface ProgramOptions {
   /** With a slash: that file. Without: searched in PATH of `env` if it has one, else in the agent's. */
   path: string;
   args: string[];
@@ -22,27 +25,26 @@ export interface ProgramRequest {
   env: string[] | undefined;
   /** What it reads on stdin; undefined: /dev/null. */
   input: Buffer | undefined;
-  /** `merged`: both in one stream, in order. What is not captured goes to /dev/null. */
-  capture: 'none' | 'stdout' | 'stderr' | 'separated' | 'merged';
+  capture: Capture;
 }
 
-export type ProgramStatus =
-  | { state: 'running' }
-  /** The process has ended, and what is captured is at its end. */
-  | {
-      state: 'exited';
-      end: { kind: 'exited'; exitCode: number } | { kind: 'signaled'; signal: number };
-      /** Also what is merged. */
-      stdout: JobOutput | null;
-      stderr: JobOutput | null;
-    };
+export interface ProgramExit {
+  /** 0-255 if it ended by itself, else -1. */
+  exitCode: number;
+  /** The signal that ended it, else 0. */
+  signal: number;
+  /** What was captured, if anything was to be; also the merged stream. */
+  stdout: JobOutput | undefined;
+  stderr: JobOutput | undefined;
+}
 
-export interface Program {
+export interface RunningProgram {
   readonly pid: number;
-  status(): ProgramStatus;
-  /** Resolves when the status is `exited`. Never rejects. */
+  /** How it ended, once the process has and all captured streams are at their end. */
+  exit(): ProgramExit | undefined;
+  /** Resolves when {@link RunningProgram.exit} knows. Never rejects. */
   readonly exited: Promise<void>;
-  /** Gives its output back. A running program runs on, and what it writes is dropped. */
+  /** Gives its output back. A program that still runs goes on, and what it writes is dropped. */
   release(): void;
 }
 
@@ -62,7 +64,7 @@ export interface ProgramStarterOptions {
 
 export interface ProgramStarter {
   /** @throws {JobStartError} with the errno of the exec, or of the pipe that could not be had. */
-  start(request: ProgramRequest): Promise<Program>;
+  start(request: ProgramOptions): Promise<RunningProgram>;
   /** Closes all that is ours of the running programs, and leaves them running. */
   close(): void;
 }
@@ -104,9 +106,9 @@ export function searchCandidates(
 
 function startProgram(
   { native, outputs, devNull }: ProgramStarterOptions,
-  request: ProgramRequest,
+  request: ProgramOptions,
   running: Set<() => void>,
-): Program {
+): RunningProgram {
   const { capture, input } = request;
   const env = request.env ?? Object.entries(process.env).map(([name, value]) => `${name}=${value}`);
   const candidates = searchCandidates(request.path, env, process.env.PATH);
@@ -178,18 +180,13 @@ function startProgram(
   const process_ = waitForEnd(native, pidfd);
   const writer = input === undefined ? null : writeAll(native, pipes.input, input);
 
-  let status: ProgramStatus = { state: 'running' };
+  let exit: ProgramExit | undefined;
   const streamsEnded = Promise.all([stdout?.reader.ended, stderr?.reader.ended]);
   const exited = Promise.all([process_.ended, streamsEnded]).then(([end]) => {
     running.delete(abandon);
     writer?.close();
     if (end === null) return;
-    status = {
-      state: 'exited',
-      end: end.signal > 0 ? { kind: 'signaled', signal: end.signal } : { kind: 'exited', exitCode: end.code },
-      stdout: stdout?.output ?? null,
-      stderr: stderr?.output ?? null,
-    };
+    exit = { exitCode: end.code, signal: end.signal, stdout: stdout?.output, stderr: stderr?.output };
   });
 
   function release(): void {
@@ -206,7 +203,7 @@ function startProgram(
   }
 
   running.add(abandon);
-  return { pid, status: () => status, exited, release };
+  return { pid, exit: () => exit, exited, release };
 }
 
 /** Waits for a process and reaps it; null if that was given up. */

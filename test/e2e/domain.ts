@@ -1,6 +1,8 @@
 /** libvirt's description of the test guest: no KVM needed (TCG), direct kernel boot, the agent's virtio-serial channel. */
 
 export const DOMAIN = 'chr';
+/** The same in every definition, so that a second one replaces the first. */
+const UUID = '5f2c9d1e-7a80-4b63-b1d0-c8e4a6f79211';
 
 export interface DomainFiles {
   readonly kernel: string;
@@ -30,6 +32,7 @@ const fastBootWords =
 export function domainXml(files: DomainFiles, init: Init): string {
   return `<domain type='qemu'>
   <name>${DOMAIN}</name>
+  <uuid>${UUID}</uuid>
   <memory unit='MiB'>512</memory>
   <vcpu>2</vcpu>
   <os>

@@ -9,6 +9,11 @@ import { type AgentName, cacheDir, projectDir } from './environment.ts';
 
 const execute = promisify(execFile);
 const vmDir = path.join(import.meta.dirname, 'vm');
+/** Tells whether it was given arguments or the variable NAME. */
+const helloScript = `#!/bin/sh
+name=$NAME
+echo "hello from \${name:-a file}$*"
+`;
 const ROOT_DISK_SIZE = '3G'; // sparse; the long run puts 1 GiB on it
 
 /** How the guest starts each agent; CHR_AGENT_NO_ACTIONS is not set there, since it is the guest's own clock and power. */
@@ -62,10 +67,7 @@ export async function rootDisk(
     await mkdir(path.join(root, 'etc/chr-agent'), { recursive: true });
     await writeFile(path.join(root, 'etc/chr-agent/agent.toml'), config);
   }
-  await writeFile(
-    path.join(root, 'etc/e2e/hello'),
-    '#!/bin/sh\necho "hello from ${NAME:-a file}${1:+ with }$1"\n',
-  );
+  await writeFile(path.join(root, 'etc/e2e/hello'), helloScript);
   const start = path.join(root, 'etc/e2e/agent');
   await writeFile(start, `#!/bin/sh\n${startScripts[agent]}\n`);
   await chmod(start, 0o755);

@@ -44,6 +44,7 @@ const SPACE = 0x20;
 const DOUBLE_QUOTE = 0x22;
 const SINGLE_QUOTE = 0x27;
 const BACKSLASH = 0x5c;
+const POINT = 0x2e;
 
 const isDigit = (byte: number) => byte >= 0x30 && byte <= 0x39;
 const isExponent = (byte: number) => byte === 0x45 || byte === 0x65;
@@ -130,18 +131,19 @@ export class Lexer {
           buffer.position += 1;
           break;
 
-        case 'zero':
-          if (byte === 0x2e || isExponent(byte)) this.#numberGoesOn(byte);
+        case 'zero': // QEMU takes no exponent here: "0e5" is a zero and a keyword
+          if (byte === POINT) this.#step('point');
           else if (isDigit(byte)) return this.#strayWith();
           else return this.#finish('integer');
           break;
         case 'digits':
-          if (byte === 0x2e || isExponent(byte)) this.#numberGoesOn(byte);
+          if (byte === POINT) this.#step('point');
+          else if (isExponent(byte)) this.#step('exponent');
           else if (isDigit(byte)) buffer.position += 1;
           else return this.#finish('integer');
           break;
         case 'fraction':
-          if (isExponent(byte)) this.#numberGoesOn(byte);
+          if (isExponent(byte)) this.#step('exponent');
           else if (isDigit(byte)) buffer.position += 1;
           else return this.#finish('float');
           break;
@@ -200,10 +202,6 @@ export class Lexer {
       if (flags & SCAN_NON_BASE64) this.#token.nonBase64 = true;
     }
     buffer.position = at;
-  }
-
-  #numberGoesOn(byte: number): void {
-    this.#step(byte === 0x2e ? 'point' : 'exponent');
   }
 
   #step(state: State): void {

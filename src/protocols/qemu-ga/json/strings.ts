@@ -70,7 +70,8 @@ function decodeEscape(
     }
   }
   if (!isValidCodePoint(codePoint)) {
-    const quoted = bytes.toString('latin1', at, Math.min(at + length, end));
+    // QEMU quotes six or twelve bytes, the closing quote among them if the digits are short
+    const quoted = decodeModifiedUtf8(bytes, at, Math.min(at + length, end + 1), '\ufffd');
     return { error: `${quoted} is not a valid Unicode character` };
   }
   return { text: String.fromCodePoint(codePoint), length };
