@@ -146,10 +146,12 @@ struct Cursor {
  * in and what to add to it. A store writes 8 bytes too many, over letters that have been read already.
  */
 __attribute__((target("avx2"))) Cursor decode_avx2(Cursor cursor, const uint8_t* end) {
+  // a bound from another row, so that nothing in this one lies within
+  constexpr char none = static_cast<char>(0x80);
   const __m256i low = _mm256_broadcastsi128_si256(
-      _mm_setr_epi8(-1, -1, '+', '0', 'A', 'P', 'a', 'p', -1, -1, -1, -1, -1, -1, -1, -1));
+      _mm_setr_epi8(none, none, '+', '0', 'A', 'P', 'a', 'p', 0, 0, 0, 0, 0, 0, 0, 0));
   const __m256i high = _mm256_broadcastsi128_si256(
-      _mm_setr_epi8(0, 0, '+', '9', 'O', 'Z', 'o', 'z', 0, 0, 0, 0, 0, 0, 0, 0));
+      _mm_setr_epi8(none, none, '+', '9', 'O', 'Z', 'o', 'z', 0, 0, 0, 0, 0, 0, 0, 0));
   const __m256i offset = _mm256_broadcastsi128_si256(
       _mm_setr_epi8(0, 0, 62 - '+', 52 - '0', -'A', -'A', 26 - 'a', 26 - 'a', 0, 0, 0, 0, 0, 0, 0, 0));
   const __m256i slash = _mm256_set1_epi8('/');

@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { NativeAddon } from './addon.ts';
 
-export type { ExitStatus, NativeAddon, Poller, SpawnOptions, Spawned } from './addon.ts';
+export type { ExitStatus, NativeAddon, Poller, Spawned, SpawnOptions } from './addon.ts';
 export { POLL_HANGUP, POLL_READABLE, POLL_WRITABLE, SCAN_NON_ASCII, SCAN_NON_BASE64 } from './addon.ts';
 
 const here = dirname(fileURLToPath(import.meta.url));

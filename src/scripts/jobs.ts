@@ -228,10 +228,21 @@ export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
     await settledWithin([...starting], limitMs);
     const jobs = running();
     const leftMs = Math.max(0, deadlineMs - performance.now());
-    if (await settledWithin(jobs.map((job) => job.finished), leftMs)) return;
+    if (
+      await settledWithin(
+        jobs.map((job) => job.finished),
+        leftMs,
+      )
+    )
+      return;
     const late = running();
     log.warning(`${late.length} scripts are ended, since the agent stops`);
-    if (!(await settledWithin(late.map((job) => job.kill()), graceMs + KILL_LIMIT_MS)))
+    if (
+      !(await settledWithin(
+        late.map((job) => job.kill()),
+        graceMs + KILL_LIMIT_MS,
+      ))
+    )
       log.error('a script cannot be ended: its processes hang in the kernel');
   }
 

@@ -59,7 +59,7 @@ export function parseDump(answer: Buffer): Dump {
     const payload = answer.subarray(at + HEADER_BYTES, at + lengthBytes);
     if ((flags & NLM_F_DUMP_INTR) !== 0) dump.interrupted = true;
     if (type === NLMSG_DONE || type === NLMSG_ERROR) {
-      dump.errno = payload.length >= 4 ? -payload.readInt32LE(0) : 0;
+      dump.errno = payload.length >= 4 ? Math.abs(payload.readInt32LE(0)) : 0;
       return dump;
     }
     dump.messages.push({ type, flags, payload });

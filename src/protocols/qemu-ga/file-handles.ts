@@ -1,5 +1,5 @@
 /** The table of files that the host has open (spec qemu-ga.md section 5, Files): handles outlive connections. */
-import { FileError, type GuestFile, type OpenMode, openGuestFile } from '../../guest/files.ts';
+import { type GuestFile, type OpenMode, openGuestFile } from '../../guest/files.ts';
 import type { NativeAddon } from '../../native/index.ts';
 import { QapiError } from './errors.ts';
 import type { HandleCounter } from './handle-counter.ts';
@@ -63,7 +63,9 @@ export function createFileHandles({ native, counter, resolvePath }: FileHandlesO
       const mode = MODES.get(modeText);
       if (mode === undefined) throw new QapiError(`invalid file open mode '${modeText}'`);
       const failure = `failed to open file '${path}' (mode: '${modeText}')`;
-      const file = await orFail(failure, async () => openGuestFile(await resolvePath(path), mode, native));
+      const file = await orFail(failure, native, async () =>
+        openGuestFile(await resolvePath(path), mode, native),
+      );
       try {
         const handle = counter.next();
         files.set(handle, file);
@@ -77,13 +79,13 @@ export function createFileHandles({ native, counter, resolvePath }: FileHandlesO
     get(handle) {
       const file = find(handle);
       return {
-        read: (wantedBytes) => startRead(file, wantedBytes),
-        write: (bytes) => orFail('failed to write to file', () => file.write(bytes)),
+        read: (wantedBytes) => startRead(file, wantedBytes, native),
+        write: (bytes) => orFail('failed to write to file', native, () => file.write(bytes)),
         seek(offset, whence) {
           try {
             return file.seek(offset, whence);
           } catch (error) {
-            throw failed('failed to seek file', error);
+            throw failed('failed to seek file', error, native);
           }
         },
       };
@@ -92,7 +94,7 @@ export function createFileHandles({ native, counter, resolvePath }: FileHandlesO
     async close(handle) {
       const file = find(handle);
       files.delete(handle);
-      await orFail('failed to close handle', () => file.close());
+      await orFail('failed to close handle', native, () => file.close());
     },
 
     async closeAll() {
@@ -103,7 +105,7 @@ export function createFileHandles({ native, counter, resolvePath }: FileHandlesO
   };
 }
 
-function startRead(file: GuestFile, wantedBytes: number): FileRead {
+function startRead(file: GuestFile, wantedBytes: number, native: NativeAddon): FileRead {
   let count = 0;
   let hasEnded = wantedBytes === 0;
   let metEnd = false;
@@ -127,7 +129,7 @@ function startRead(file: GuestFile, wantedBytes: number): FileRead {
           count += bytes;
         } catch (error) {
           // what has been read is not lost: the next read will meet the error again
-          if (count === 0) throw failed('failed to read file', error);
+          if (count === 0) throw failed('failed to read file', error, native);
           hasEnded = true;
         }
       }
@@ -136,17 +138,16 @@ function startRead(file: GuestFile, wantedBytes: number): FileRead {
   };
 }
 
-async function orFail<T>(failure: string, action: () => Promise<T>): Promise<T> {
+async function orFail<T>(failure: string, native: NativeAddon, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (error) {
-    throw failed(failure, error);
+    throw failed(failure, error, native);
   }
 }
 
-function failed(failure: string, error: unknown): QapiError {
-  if (error instanceof QapiError) return error;
-  return new QapiError(
-    `${failure}: ${error instanceof FileError || error instanceof Error ? error.message : String(error)}`,
-  );
+/** Errors of the system, from Node.js or from us, carry an errno; their text is strerror's. */
+function failed(failure: string, error: unknown, native: NativeAddon): unknown {
+  if (!(error instanceof Error) || !('errno' in error) || typeof error.errno !== 'number') return error;
+  return new QapiError(`${failure}: ${native.errorText(Math.abs(error.errno))}`);
 }

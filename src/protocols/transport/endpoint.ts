@@ -17,6 +17,7 @@ type ListenerAddress =
   | { method: 'activated'; fd: number };
 export type EndpointAddress = DeviceAddress | ListenerAddress;
 
+/** `open`: a client is being served; a device is only `listening`, since whether a host is there cannot be told. */
 export type EndpointState = 'waiting' | 'listening' | 'open' | 'failed';
 
 export interface EndpointOptions {
@@ -73,7 +74,7 @@ async function runDevice(path: string, isTty: boolean, options: EndpointOptions)
       onState('waiting', problem);
     } else {
       lastProblem = '';
-      onState('open', path);
+      onState('listening', path);
       log.info(`serving ${path}`);
       await serveUntil(createFdChannel(native, fd, 'device'), options);
       if (signal.aborted) return;

@@ -56,7 +56,7 @@ const address = (family: number, prefix: number, scope: number, index: number, .
 describe('dump', () => {
   it('request: struct nlmsghdr with REQUEST|DUMP and an empty ifinfomsg', () => {
     expect(dumpRequest(RTM_GETLINK).toString('hex')).toBe(
-      '20000000' + '1200' + '0103' + '01000000' + '00000000' + '00'.repeat(16),
+      ['20000000', '1200', '0103', '01000000', '00000000', '00'.repeat(16)].join(''),
     );
   });
 

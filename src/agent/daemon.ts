@@ -1,0 +1,242 @@
+/** The daemon: composition root and lifecycle. Everything is built here and handed down; nothing is a global. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { createFreezeGate } from '../guest/freeze-gate.ts';
+import { createGuest } from '../guest/guest.ts';
+import type { Log } from '../log.ts';
+import { helperPath, native } from '../native/index.ts';
+import { findOwnCgroup } from '../scripts/cgroup.ts';
+import { createJobs, type ScriptEngine } from '../scripts/jobs.ts';
+import { EXIT } from './cli/exit-codes.ts';
+import type { Config } from './config.ts';
+import { type ControlServer, startControlServer } from './control.ts';
+import { type Detection, detect } from './detect.ts';
+import { createLog, type LogLevel } from './log.ts';
+import { openLogFile } from './log-file.ts';
+import { PROTOCOLS, type Protocol, type ProtocolContext, type RunningProtocol } from './protocols.ts';
+import type { ProtocolStatus, Status } from './status.ts';
+import { VERSION } from './version.ts';
+
+export interface DaemonOptions {
+  config: Config;
+  /** null: all is default. */
+  configPath: string | null;
+  dev: boolean;
+  /** Reads the configuration again. @throws {ConfigError} */
+  reload(): Config;
+  /** Instead of the configuration's. */
+  logLevel?: LogLevel;
+}
+
+/** Runs until a signal ends it. @returns the exit status. */
+export async function runDaemon(options: DaemonOptions): Promise<number> {
+  let { config } = options;
+  const startedAt = new Date().toISOString();
+  const gate = createFreezeGate();
+  const log = createLog(
+    options.logLevel ?? config.agent.logLevel,
+    gate,
+    ...(config.agent.logFile === null ? [] : [openLogFile(config.agent.logFile)]),
+  );
+  dieOfBugs(log);
+  makeDirectories(config);
+  const detection = detect(native);
+  const guest = createGuest({
+    native,
+    log,
+    noActions: process.env.CHR_AGENT_NO_ACTIONS === '1',
+    testRoot: process.env.CHR_AGENT_TEST_ROOT ?? null,
+    osReleaseFile: process.env.QGA_OS_RELEASE ?? null,
+    tzVariable: process.env.TZ,
+  });
+  const scripts = await createJobs({
+    native,
+    helperPath,
+    log,
+    gate,
+    interpreter: config.scripts.interpreter,
+    filesDir: config.scripts.filesDir,
+    runtimeDir: join(config.agent.runtimeDir, 'scripts'),
+    stateDir: config.agent.stateDir,
+    spillDir: join(config.agent.stateDir, 'spill'),
+    cgroup: await findOwnCgroup(),
+    graceMs: config.scripts.graceMs,
+  });
+  const protocols = createProtocolTable({ native, log, gate, guest, scripts }, detection);
+  const running = await protocols.update(config);
+  const control = await startControlServer({
+    path: config.agent.controlSocket,
+    log,
+    handlers: { status },
+  }).catch((error: unknown) => {
+    // the agent works without it; `status` will say that it is not running
+    log.error(`control socket: ${error instanceof Error ? error.message : String(error)}`);
+    return null;
+  });
+  log.info(
+    `chr-agent ${VERSION} started on ${detection.hypervisor}, ${options.configPath ?? 'default configuration'}`,
+  );
+
+  const signals = listenToSignals(reload);
+  const outcome = await Promise.race([signals.ended, failureOf(running, config)]);
+  signals.stop();
+  if (outcome.kind === 'signal') log.info(`${outcome.name}: stopping`);
+  if (outcome.kind === 'failed') log.error(outcome.problem);
+  await shutDown(scripts, protocols, control, config.agent.drainLimitMs);
+  return outcome.kind === 'failed' ? EXIT.failure : EXIT.ok;
+
+  function status(): Status {
+    const jobs = scripts.list();
+    const runningJobs = jobs.filter((job) => job.status.state === 'running').length;
+    const { rss, heapUsed } = process.memoryUsage();
+    return {
+      version: VERSION,
+      pid: process.pid,
+      startedAt,
+      hypervisor: detection.hypervisor,
+      protocols: protocols.status(),
+      jobs: { running: runningJobs, finished: jobs.length - runningJobs },
+      frozen: gate.frozen,
+      memory: { residentBytes: rss, heapBytes: heapUsed },
+    };
+  }
+
+  function reload(): void {
+    let next: Config;
+    try {
+      next = options.reload();
+    } catch (error) {
+      log.error(
+        `reload: ${error instanceof Error ? error.message : String(error)}; the old configuration stays`,
+      );
+      return;
+    }
+    if (needsRestart(next) !== needsRestart(config)) {
+      log.warning('reload: changed directories, log file, control socket or script settings need a restart');
+    }
+    config = next;
+    log.setLevel(options.logLevel ?? config.agent.logLevel);
+    protocols
+      .update(config)
+      .then(() => log.info('configuration reloaded'))
+      .catch((error: unknown) => log.error(`reload: ${String(error)}`));
+  }
+}
+
+/** What is read once at the start. */
+function needsRestart({ agent, scripts }: Config): string {
+  const { logLevel: _logLevel, drainLimitMs: _drainLimitMs, ...fixed } = agent;
+  return JSON.stringify([fixed, scripts.interpreter, scripts.filesDir, scripts.graceMs]);
+}
+
+function makeDirectories({ agent }: Config): void {
+  mkdirSync(agent.runtimeDir, { recursive: true, mode: 0o755 });
+  mkdirSync(agent.stateDir, { recursive: true, mode: 0o755 });
+}
+
+/** A bug ends the daemon, and the service manager starts it again: going on in an unknown state helps nobody. */
+function dieOfBugs(log: Log): void {
+  const die = (error: unknown) => {
+    log.error(`bug: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    process.exit(EXIT.failure);
+  };
+  process.on('uncaughtException', die);
+  process.on('unhandledRejection', die);
+}
+
+type Outcome = { kind: 'signal'; name: string } | { kind: 'ended' } | { kind: 'failed'; problem: string };
+
+function listenToSignals(reload: () => void): { ended: Promise<Outcome>; stop(): void } {
+  const { promise, resolve } = Promise.withResolvers<Outcome>();
+  const end = (name: NodeJS.Signals) => resolve({ kind: 'signal', name });
+  process.on('SIGTERM', end);
+  process.on('SIGINT', end);
+  process.on('SIGHUP', reload);
+  return {
+    ended: promise,
+    // a second signal while draining ends it at once
+    stop: () => {
+      for (const name of ['SIGTERM', 'SIGINT'] as const) process.off(name, end);
+    },
+  };
+}
+
+/** As qemu-ga without --retry-path: the end of the channel is the end of the program. */
+function failureOf(running: readonly RunningProtocol[], config: Config): Promise<Outcome> {
+  if (config.qemuGa.retryPath) return new Promise(() => undefined);
+  return Promise.race(running.map((protocol) => protocol.ended)).then(
+    () => ({ kind: 'ended' }),
+    (error: unknown) => ({ kind: 'failed', problem: error instanceof Error ? error.message : String(error) }),
+  );
+}
+
+async function shutDown(
+  scripts: ScriptEngine,
+  protocols: ProtocolTable,
+  control: ControlServer | null,
+  drainLimitMs: number,
+): Promise<void> {
+  // hosts may still ask what became of their scripts
+  await scripts.drain(drainLimitMs);
+  await protocols.stop();
+  await control?.close();
+  await scripts.close();
+}
+
+interface ProtocolTable {
+  /** Starts, stops and restarts protocols as the configuration says. @returns those that run now. */
+  update(config: Config): Promise<RunningProtocol[]>;
+  status(): ProtocolStatus[];
+  stop(): Promise<void>;
+}
+
+interface ProtocolEntry {
+  readonly protocol: Protocol;
+  settings: string;
+  running: RunningProtocol | undefined;
+  status: ProtocolStatus;
+}
+
+function createProtocolTable(
+  context: Omit<ProtocolContext, 'config' | 'onState'>,
+  detection: Detection,
+): ProtocolTable {
+  const entries: ProtocolEntry[] = PROTOCOLS.map((protocol) => ({
+    protocol,
+    settings: '',
+    running: undefined,
+    status: { name: protocol.name, state: 'off', detail: '' },
+  }));
+
+  async function update(entry: ProtocolEntry, config: Config): Promise<void> {
+    const { protocol } = entry;
+    const setSwitch = protocol.isEnabled(config);
+    const { suggested, why } = detection.protocols[protocol.name];
+    const isOn = setSwitch === 'auto' ? suggested : setSwitch;
+    const settings = JSON.stringify([isOn, protocol.settings(config)]);
+    if (settings === entry.settings) return;
+    entry.settings = settings;
+    await entry.running?.stop();
+    entry.running = undefined;
+    const setStatus = (state: ProtocolStatus['state'], detail: string) => {
+      entry.status = { name: protocol.name, state, detail };
+    };
+    if (!isOn) {
+      setStatus('off', setSwitch === 'auto' ? why : 'switched off in the configuration');
+      return;
+    }
+    setStatus('waiting', 'starting');
+    entry.running = await protocol.start({ ...context, config, onState: setStatus });
+  }
+
+  return {
+    async update(config) {
+      for (const entry of entries) await update(entry, config);
+      return entries.flatMap(({ running }) => (running === undefined ? [] : [running]));
+    },
+    status: () => entries.map(({ status }) => status),
+    async stop() {
+      await Promise.all(entries.map(({ running }) => running?.stop()));
+    },
+  };
+}
