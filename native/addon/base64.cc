@@ -28,14 +28,19 @@ struct Letters {
 };
 constexpr Letters letters;
 
-/** The six bits of each byte where they belong in a group of four; `bad` for what is not in the alphabet. */
+/**
+ * The six bits of each letter where they belong in the three bytes of its group, first byte lowest; `bad` for what is
+ * not in the alphabet.
+ */
 struct Groups {
   static constexpr uint32_t bad = 1u << 24;
   uint32_t at[4][256];
   constexpr Groups() : at() {
     for (int place = 0; place < 4; place++) {
       for (int byte = 0; byte < 256; byte++) {
-        at[place][byte] = letters.of[byte] < 64 ? uint32_t{letters.of[byte]} << (18 - 6 * place) : bad;
+        uint32_t bits = uint32_t{letters.of[byte]} << (18 - 6 * place);
+        uint32_t swapped = bits >> 16 | (bits & 0xff00) | (bits & 0xff) << 16;
+        at[place][byte] = letters.of[byte] < 64 ? swapped : bad;
       }
     }
   }
@@ -180,15 +185,13 @@ __attribute__((target("avx2"))) Cursor decode_avx2(Cursor cursor, const uint8_t*
   return cursor;
 }
 
-/** Whole groups of letters of the alphabet. */
+/** Whole groups of letters of the alphabet. Here too the store's last byte falls on a letter that has been read. */
 Cursor decode_groups(Cursor cursor, const uint8_t* end) {
   for (; end - cursor.in >= 4; cursor.in += 4, cursor.out += 3) {
     uint32_t bits = groups.at[0][cursor.in[0]] | groups.at[1][cursor.in[1]] | groups.at[2][cursor.in[2]] |
                     groups.at[3][cursor.in[3]];
     if (bits & Groups::bad) break;
-    cursor.out[0] = static_cast<uint8_t>(bits >> 16);
-    cursor.out[1] = static_cast<uint8_t>(bits >> 8);
-    cursor.out[2] = static_cast<uint8_t>(bits);
+    memcpy(cursor.out, &bits, 4);
   }
   return cursor;
 }

@@ -37,6 +37,8 @@ export async function callControl<Command extends ControlCommand>(
   return message.value as ControlResults[Command];
 }
 
+const BROKEN_OFF = 'the daemon closed the connection without an answer';
+
 function exchange(path: string, request: Buffer, timeLimitMs: number): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   const framer = new ControlFramer();
@@ -58,7 +60,7 @@ function exchange(path: string, request: Buffer, timeLimitMs: number): Promise<B
   socket.on('error', (error) => reject(connectionError(path, error)));
   socket.on('close', () => {
     clearTimeout(timer);
-    reject(new ControlCallError('failed', 'the daemon closed the connection without an answer'));
+    reject(new ControlCallError('failed', BROKEN_OFF));
   });
   return promise;
 }
@@ -74,6 +76,9 @@ function connectionError(path: string, error: NodeJS.ErrnoException): ControlCal
         'denied',
         `no permission for ${path}: only the daemon's user (root) may ask`,
       );
+    case 'EPIPE':
+    case 'ECONNRESET':
+      return new ControlCallError('failed', BROKEN_OFF);
     default:
       return new ControlCallError('failed', `${path}: ${error.message}`);
   }

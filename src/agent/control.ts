@@ -2,7 +2,7 @@
  * The control socket's server: `chr-agent status` and its like ask here. Mode 0600, so only the daemon's user (root) can.
  * A client that is slow, silent or sends garbage loses its connection, and nothing else happens.
  */
-import { lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import type { Log } from '../log.ts';
@@ -62,7 +62,7 @@ export async function startControlServer(options: ControlServerOptions): Promise
   server.maxConnections = maxClients;
 
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    makeDirectory(dirname(path));
     await removeStaleSocket(path);
     await listen(server, path);
   } catch (error) {
@@ -79,6 +79,13 @@ export async function startControlServer(options: ControlServerOptions): Promise
       return closed;
     },
   };
+}
+
+/** Makes it and what is missing above it. Not `recursive`: that never returns where the kernel allows no mkdir (/proc). */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return;
+  makeDirectory(dirname(path));
+  mkdirSync(path, 0o755);
 }
 
 /** Binds under a umask that makes the socket 0600 from its first moment; libuv binds within the call. */

@@ -2,7 +2,7 @@
 
 import type { ProtocolName } from './detect.ts';
 
-/** `waiting`: its device is not there yet; `listening`: it is, no host is connected; `failed`: tried again later. */
+/** `waiting`: its device is not there yet; `listening`: ready; `connected`: a listening socket has its client; `failed`: tried again later. */
 export type ProtocolState = 'off' | 'waiting' | 'listening' | 'connected' | 'failed';
 
 export interface ProtocolStatus {

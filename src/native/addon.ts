@@ -22,8 +22,10 @@ export interface Poller {
    * that comes meanwhile is reported when it goes on. The same value again costs nothing.
    */
   interest(events: number): void;
-  /** Stops for good, also from within the callback. The descriptor stays open: close it afterwards. Without this the
-   * poller goes on for ever, even if the object is forgotten. */
+  /**
+   * Stops for good, also from within the callback. The descriptor stays open: close it afterwards. Without this the
+   * poller goes on for ever, even if the object is forgotten.
+   */
   close(): void;
   /** Let the process exit although this poller is active, and the reverse. */
   unref(): void;

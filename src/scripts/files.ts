@@ -67,16 +67,16 @@ export interface ScriptFile {
  */
 export async function inspectScript(filesDir: string, path: string): Promise<ScriptFile> {
   const resolved = await resolveInFilesDir(filesDir, path);
+  // access(2) knows about file systems that are mounted noexec
+  const executable = access(resolved, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
   // non-blocking, since opening a FIFO waits for its writer
   await using file = await open(resolved, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   const stat = await file.stat();
   if (stat.isDirectory()) throw new FileRefusedError(EISDIR, 'a directory');
   if (!stat.isFile()) throw new FileRefusedError(EACCES, 'not a regular file');
   const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
-  // access(2) knows about file systems that are mounted noexec
-  const executable = await access(resolved, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
-  return { path: resolved, head: buffer.subarray(0, bytesRead), executable };
+  return { path: resolved, head: buffer.subarray(0, bytesRead), executable: await executable };
 }

@@ -3,21 +3,15 @@
  * composition of the folder; a protocol sees {@link Jobs} and {@link ScriptEngine.startProgram} only.
  */
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import type { FreezeGate } from '../guest/freeze-gate.ts';
 import type { Log } from '../log.ts';
 import { errnoOf, inspectScript } from './files.ts';
 import { commandForFile, commandForText } from './interpreter.ts';
-import type { Job, JobOutcome, JobOutput, JobRequest, JobSource, JobState, Jobs } from './job.ts';
+import type { Job, JobRequest, JobSource, Jobs } from './job.ts';
 import { JobStartError } from './job.ts';
-import { type Journal, type JournalJob, openJournal } from './journal.ts';
-import {
-  createOutputArea,
-  DEFAULT_OUTPUT_LIMITS,
-  NO_OUTPUT,
-  type Output,
-  type OutputLimits,
-} from './output.ts';
+import { openJournal } from './journal.ts';
+import { createOutputArea, DEFAULT_OUTPUT_LIMITS, type OutputLimits } from './output.ts';
 import {
   createProgramStarter,
   type ProgramNative,
@@ -25,7 +19,8 @@ import {
   type RunningProgram,
 } from './program.ts';
 import { openScriptTexts } from './script-text.ts';
-import { type Script, type ScriptEnd, type SupervisorNative, startScript } from './supervisor.ts';
+import { type Script, type SupervisorNative, startScript } from './supervisor.ts';
+import { describe, outcomeOf, recoveredJob, TableJob } from './table-job.ts';
 
 export interface JobsOptions {
   native: SupervisorNative & ProgramNative;
@@ -117,7 +112,11 @@ export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
   const leftovers = new Set<Promise<unknown>>();
   let draining = false;
 
-  for (const known of journal.recovered) keepFinished(recoveredJob(known));
+  for (const known of journal.recovered) {
+    const job = recoveredJob(known);
+    table.set(job.pid, job);
+    keepFinished(job);
+  }
 
   function startError(errno: number): JobStartError {
     return new JobStartError(errno, native.errorText(errno));
@@ -134,7 +133,6 @@ export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
   }
 
   function keepFinished(job: TableJob): void {
-    table.set(job.pid, job);
     finished.add(job);
     for (const oldest of finished) {
       if (finished.size <= maxFinished) break;
@@ -199,7 +197,7 @@ export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
       throw error instanceof JobStartError ? error : startError(errnoOf(error) ?? EIO);
     }
     track(leftovers, script.gone);
-    const job = runningJob(id, request.origin, startedAtMs, script, output);
+    const job = new TableJob(id, script.pid, request.origin, startedAtMs, script, output);
     // a finished job of the same number is out of reach for its host from here on
     const previous = table.get(job.pid);
     if (previous !== undefined) drop(previous);
@@ -226,24 +224,13 @@ export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
     const deadlineMs = performance.now() + limitMs;
     // a start may wait for the thaw
     await settledWithin([...starting], limitMs);
-    const jobs = running();
     const leftMs = Math.max(0, deadlineMs - performance.now());
-    if (
-      await settledWithin(
-        jobs.map((job) => job.finished),
-        leftMs,
-      )
-    )
-      return;
-    const late = running();
-    log.warning(`${late.length} scripts are ended, since the agent stops`);
-    if (
-      !(await settledWithin(
-        late.map((job) => job.kill()),
-        graceMs + KILL_LIMIT_MS,
-      ))
-    )
-      log.error('a script cannot be ended: its processes hang in the kernel');
+    const ended = running().map((job) => job.finished);
+    if (await settledWithin(ended, leftMs)) return;
+    const killed = running().map((job) => job.kill());
+    log.warning(`${killed.length} scripts are ended, since the agent stops`);
+    if (await settledWithin(killed, graceMs + KILL_LIMIT_MS)) return;
+    log.error('a script cannot be ended: its processes hang in the kernel');
   }
 
   return {
@@ -266,14 +253,10 @@ export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
       programs.close();
       await settledWithin([...leftovers], KILL_LIMIT_MS);
       for (const job of table.values()) job.release();
-      await closeAll(journal, devNull);
+      await journal.close();
+      await devNull.close();
     },
   };
-}
-
-async function closeAll(journal: Journal, devNull: FileHandle): Promise<void> {
-  await journal.close();
-  await devNull.close();
 }
 
 /**
@@ -296,95 +279,5 @@ async function settledWithin(promises: Promise<unknown>[], limitMs: number): Pro
     return await Promise.race([Promise.allSettled(promises).then(() => true), expired.promise]);
   } finally {
     clearTimeout(timer);
-  }
-}
-
-// --- one job
-
-class TableJob implements Job {
-  readonly id: string;
-  readonly pid: number;
-  readonly origin: string;
-  readonly startedAtMs: number;
-  readonly finished: Promise<JobOutcome>;
-  status: JobState = { state: 'running' };
-  readonly #script: Script | null;
-  readonly #output: Output | null;
-  readonly #resolve: (outcome: JobOutcome) => void;
-
-  constructor(
-    id: string,
-    pid: number,
-    origin: string,
-    startedAtMs: number,
-    script: Script | null,
-    output: Output | null,
-  ) {
-    this.id = id;
-    this.pid = pid;
-    this.origin = origin;
-    this.startedAtMs = startedAtMs;
-    this.#script = script;
-    this.#output = output;
-    const { promise, resolve } = Promise.withResolvers<JobOutcome>();
-    this.finished = promise;
-    this.#resolve = resolve;
-  }
-
-  get output(): JobOutput {
-    return this.#output ?? NO_OUTPUT;
-  }
-
-  async kill(): Promise<void> {
-    if (this.status.state === 'running') this.#script?.kill();
-    await this.finished;
-  }
-
-  settle(outcome: JobOutcome, endedAtMs: number): void {
-    this.status = { state: 'finished', outcome, endedAtMs };
-    this.#resolve(outcome);
-  }
-
-  release(): void {
-    this.#output?.release();
-  }
-}
-
-function runningJob(
-  id: string,
-  origin: string,
-  startedAtMs: number,
-  script: Script,
-  output: Output | null,
-): TableJob {
-  return new TableJob(id, script.pid, origin, startedAtMs, script, output);
-}
-
-function recoveredJob({ id, pid, origin, startedAtMs, end }: JournalJob): TableJob {
-  const job = new TableJob(id, pid, origin, startedAtMs, null, null);
-  job.settle(end?.outcome ?? { kind: 'lost' }, end?.endedAtMs ?? startedAtMs);
-  return job;
-}
-
-function outcomeOf(end: ScriptEnd): JobOutcome {
-  switch (end.kind) {
-    case 'exited':
-      return end.code === 0 ? { kind: 'success' } : { kind: 'failed', exitCode: end.code };
-    case 'signaled':
-    case 'killed':
-      return { kind: 'killed', signal: end.signal };
-    case 'timed-out':
-      return { kind: 'timed-out' };
-  }
-}
-
-function describe(outcome: JobOutcome): string {
-  switch (outcome.kind) {
-    case 'failed':
-      return `failed with exit status ${outcome.exitCode}`;
-    case 'killed':
-      return `killed by signal ${outcome.signal}`;
-    default:
-      return outcome.kind;
   }
 }

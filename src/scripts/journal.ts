@@ -116,21 +116,18 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
 
   /** Writes all that waits, one write at a time. */
   function flush(): Promise<void> {
-    writing ??= (async () => {
-      while (waiting.length > 0 && !gate.frozen) {
-        const batch = waiting;
-        waiting = [];
-        try {
-          await write(batch.map(({ line }) => line).join(''));
-        } catch (error) {
-          reportBroken(error);
-        }
-        for (const { written } of batch) written();
-      }
-    })().finally(() => {
-      writing = null;
-    });
-    return writing;
+    if (writing === null && waiting.length > 0 && !gate.frozen) writing = writeWaiting();
+    return writing ?? Promise.resolve();
+  }
+
+  async function writeWaiting(): Promise<void> {
+    while (waiting.length > 0 && !gate.frozen) {
+      const batch = waiting;
+      waiting = [];
+      await write(batch.map(({ line }) => line).join('')).catch(reportBroken);
+      for (const { written } of batch) written();
+    }
+    writing = null;
   }
 
   async function write(text: string): Promise<void> {

@@ -6,13 +6,12 @@
  * An output takes the bytes itself ({@link Output.fill}), so that a job that spills costs no buffer of its own: spilling
  * jobs take turns with one buffer, and meanwhile their pipes stay full and hold their scripts up.
  */
-import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { type FileHandle, open, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import type { FileHandle } from 'node:fs/promises';
 import type { FreezeGate } from '../guest/freeze-gate.ts';
 import type { Log } from '../log.ts';
 import type { JobOutput } from './job.ts';
+import { MemoryBlocks } from './memory-blocks.ts';
+import { openUnlinked } from './unlinked-file.ts';
 
 export interface OutputLimits {
   /** What one output keeps in memory before it spills. */
@@ -67,9 +66,6 @@ const READ_BYTES = 64 * 1024;
 /** Reads in one fill, so that a job that writes a lot leaves the event loop, or the spill turn, to others. */
 const READS_IN_MEMORY = 4;
 const READS_IN_TURN = 16;
-/** Memory is taken in blocks that double up to this size. */
-const FIRST_BLOCK_BYTES = 4 * 1024;
-const LARGEST_BLOCK_BYTES = 64 * 1024;
 
 const EAGAIN = 11;
 const EINTR = 4;
@@ -113,9 +109,8 @@ class CapturedOutput implements Output {
   sizeBytes = 0;
   truncated = false;
   readonly #shared: Shared;
-  /** The bytes, while they are in memory: all blocks full but the last. */
-  #blocks: Buffer[] = [];
-  #capacityBytes = 0;
+  /** The bytes, while they are in memory. */
+  #memory = new MemoryBlocks();
   /** The bytes, once they are spilled. */
   #file: FileHandle | null = null;
   #spilledBytes = 0;
@@ -143,7 +138,7 @@ class CapturedOutput implements Output {
   async read(target: Uint8Array, start: number, end: number, position: number): Promise<number> {
     const wanted = Math.min(end - start, this.sizeBytes - position);
     if (wanted <= 0 || this.#released) return 0;
-    if (this.#file === null) return this.#readMemory(target.subarray(start, start + wanted), position);
+    if (this.#file === null) return this.#memory.read(target.subarray(start, start + wanted), position);
     await thawed(this.#shared.gate);
     const { bytesRead } = await this.#call((file) => file.read(target, start, wanted, position));
     return bytesRead;
@@ -159,58 +154,31 @@ class CapturedOutput implements Output {
 
   // --- memory
 
-  /** Bytes that may be kept in memory beyond those that are. */
-  #room(): number {
-    if (this.#file !== null) return 0;
+  /** Memory that this output may take beyond what it has. */
+  #allowance(): number {
     const { limits, memoryBytes } = this.#shared;
-    const more = Math.min(
-      limits.memoryPerOutputBytes - this.#capacityBytes,
-      limits.memoryTotalBytes - memoryBytes,
-    );
-    return this.#capacityBytes - this.sizeBytes + Math.max(0, more);
+    const own = limits.memoryPerOutputBytes - this.#memory.capacityBytes;
+    return Math.max(0, Math.min(own, limits.memoryTotalBytes - memoryBytes));
   }
 
-  /** Keeps at most `chunk`, which fits in {@link CapturedOutput.#room}, up to the cap. */
+  /** Bytes that may be kept in memory beyond those that are. */
+  #room(): number {
+    return this.#file === null ? this.#memory.freeBytes + this.#allowance() : 0;
+  }
+
+  /** Keeps `chunk`, which fits in {@link CapturedOutput.#room}, up to the cap. */
   #keep(chunk: Uint8Array): void {
     const kept = chunk.subarray(0, this.#shared.limits.outputBytes - this.sizeBytes);
     if (kept.length < chunk.length) this.truncated = true;
-    const last = this.#blocks.at(-1);
-    const free = this.#capacityBytes - this.sizeBytes;
-    const first = kept.subarray(0, free);
-    if (last !== undefined) last.set(first, last.length - free);
-    const rest = kept.subarray(first.length);
-    if (rest.length > 0) {
-      const doubled = Math.min(Math.max(this.#capacityBytes, FIRST_BLOCK_BYTES), LARGEST_BLOCK_BYTES);
-      const allowed = this.#room() - free;
-      const block = Buffer.allocUnsafeSlow(Math.max(rest.length, Math.min(doubled, allowed)));
-      block.set(rest);
-      this.#blocks.push(block);
-      this.#capacityBytes += block.length;
-      this.#shared.memoryBytes += block.length;
-    }
+    const before = this.#memory.capacityBytes;
+    this.#memory.append(kept, this.#allowance());
+    this.#shared.memoryBytes += this.#memory.capacityBytes - before;
     this.sizeBytes += kept.length;
   }
 
-  #readMemory(target: Uint8Array, position: number): number {
-    let blockStart = 0;
-    let filled = 0;
-    for (const block of this.#blocks) {
-      const from = position + filled - blockStart;
-      if (from < block.length) {
-        const piece = block.subarray(from, from + target.length - filled);
-        target.set(piece, filled);
-        filled += piece.length;
-        if (filled === target.length) break;
-      }
-      blockStart += block.length;
-    }
-    return filled;
-  }
-
   #freeMemory(): void {
-    this.#shared.memoryBytes -= this.#capacityBytes;
-    this.#capacityBytes = 0;
-    this.#blocks = [];
+    this.#shared.memoryBytes -= this.#memory.capacityBytes;
+    this.#memory = new MemoryBlocks();
   }
 
   // --- file
@@ -221,13 +189,13 @@ class CapturedOutput implements Output {
     this.#shared.turn = turn.promise;
     await before;
     try {
-      if (this.#file === null) await this.#spillMemory();
       for (let count = 0; count < READS_IN_TURN && !this.truncated && !this.#released; count += 1) {
         const buffer = this.#shared.spillBuffer;
         const got = read(buffer, 0, buffer.length);
         const ended = fillEnd(got);
         if (ended !== null) return ended;
-        await this.#spill(buffer.subarray(0, got));
+        if (this.#file === null) await this.#spillMemory();
+        if (!this.truncated) await this.#spill(buffer.subarray(0, got));
       }
       return 'more';
     } finally {
@@ -238,22 +206,21 @@ class CapturedOutput implements Output {
   /** Opens the file and moves there what is in memory; if that fails the output stays as it is, and is truncated. */
   async #spillMemory(): Promise<void> {
     const { limits, spilledBytes, spillDir, gate } = this.#shared;
-    const blocks = this.#blocks;
-    const sizeBytes = this.sizeBytes;
-    if (spilledBytes + sizeBytes >= limits.spilledTotalBytes)
+    const memory = this.#memory;
+    if (spilledBytes + memory.sizeBytes >= limits.spilledTotalBytes)
       return this.#truncate('too much is spilled already');
     let file: FileHandle | null = null;
     try {
       await thawed(gate);
       file = await openUnlinked(spillDir);
       let position = 0;
-      for (const block of blocks) {
-        const end = position + Math.min(block.length, sizeBytes - position);
-        for (let at = position; at < end; ) {
+      for (const piece of memory.pieces()) {
+        for (let done = 0; done < piece.length; ) {
           await thawed(gate);
-          at += (await file.write(block, at - position, end - at, at)).bytesWritten;
+          const { bytesWritten } = await file.write(piece, done, piece.length - done, position + done);
+          done += bytesWritten;
         }
-        position = end;
+        position += piece.length;
       }
     } catch (error) {
       await file?.close().catch(() => undefined);
@@ -262,7 +229,7 @@ class CapturedOutput implements Output {
     if (this.#released) return void (await file.close().catch(() => undefined));
     this.#freeMemory();
     this.#file = file;
-    this.#addSpilled(sizeBytes);
+    this.#addSpilled(memory.sizeBytes);
   }
 
   /** Adds a chunk to the file, up to the caps. */
@@ -330,19 +297,4 @@ function fillEnd(got: number): FillResult | null {
 
 async function thawed(gate: FreezeGate): Promise<void> {
   while (gate.frozen) await gate.whenThawed();
-}
-
-/** Linux's O_TMPFILE, which node:fs does not have. */
-const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
-
-/** A file without a name; where the file system has no O_TMPFILE, one whose name is removed at once. */
-async function openUnlinked(directory: string): Promise<FileHandle> {
-  try {
-    return await open(directory, constants.O_RDWR | O_TMPFILE, 0o600);
-  } catch {
-    const path = join(directory, `output-${randomBytes(16).toString('hex')}`);
-    const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
-    await unlink(path);
-    return file;
-  }
 }

@@ -72,6 +72,7 @@ export interface ProgramStarter {
 const ENOENT = 2;
 const EAGAIN = 11;
 const EINTR = 4;
+const EINVAL = 22;
 /** Input written in one turn of the event loop: as much as a pipe holds. */
 const INPUT_TURN_BYTES = 64 * 1024;
 /** Where a program is searched if no PATH says: execvp(3). */
@@ -159,6 +160,7 @@ function startProgram(
   }
 
   if (candidates.length === 0) throw failed(ENOENT);
+  if ([request.path, ...request.args, ...env].some((text) => text.includes('\0'))) throw failed(EINVAL);
   let started: ReturnType<typeof spawn>;
   try {
     started = spawn();
@@ -216,9 +218,9 @@ function waitForEnd(
   const poller = new native.Poller(pidfd, 'level', () => {
     const status = native.waitPidfd(pidfd);
     if (status === null) return;
-    close();
     // a process that somebody else reaped: nothing is known of its end
     ended.resolve(typeof status === 'number' ? { code: 0, signal: 0 } : status);
+    close();
   });
   poller.interest(POLL_READABLE);
 

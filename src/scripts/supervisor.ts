@@ -110,6 +110,7 @@ export async function startScript(
     controlOpen = false;
     stopControl();
     native.close(control);
+    if (end === null && pid !== null) killGroup(pid);
     finish(end ?? { kind: 'signaled', signal: SIGKILL });
     reap(native, pidfd, gone.resolve);
   });
@@ -163,6 +164,18 @@ export async function startScript(
       if (controlOpen) native.write(control, KILL, 0, KILL.length);
     },
   };
+}
+
+/**
+ * Somebody killed the helper, and the kernel the script with it (PR_SET_PDEATHSIG); this gets at least those of its
+ * processes that stayed in its group.
+ */
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // none is left
+  }
 }
 
 const KILL = Buffer.from('kill\n');

@@ -14,10 +14,10 @@ import path from 'node:path';
 export type AgentName = 'chr-agent' | 'qemu-ga';
 
 export const projectDir = path.resolve(import.meta.dirname, '../..');
-export const cacheDir = path.resolve(process.env['CHR_E2E_DIR'] ?? path.join(projectDir, '.cache/e2e'));
-export const transcriptFile = process.env['CHR_E2E_TRANSCRIPT'] ?? path.join(cacheDir, 'transcript.txt');
-export const longRun = process.env['CHR_AGENT_LONG'] === '1';
-export const agentName: AgentName = readAgentName(process.env['CHR_E2E_AGENT'] ?? 'chr-agent');
+export const cacheDir = path.resolve(process.env.CHR_E2E_DIR ?? path.join(projectDir, '.cache/e2e'));
+export const transcriptFile = process.env.CHR_E2E_TRANSCRIPT ?? path.join(cacheDir, 'transcript.txt');
+export const longRun = process.env.CHR_AGENT_LONG === '1';
+export const agentName: AgentName = readAgentName(process.env.CHR_E2E_AGENT ?? 'chr-agent');
 
 /** libvirt and QEMU to run the guest; mmdebstrap, cpio, kmod and lz4 to build it. */
 const packages = [
@@ -63,7 +63,7 @@ function findObstacle(): string | undefined {
 export function reasonToSkip(): string | undefined {
   const obstacle = findObstacle();
   if (obstacle === undefined) return undefined;
-  if (process.env['CI'] === 'true') throw new Error(`the real-guest test cannot run: ${obstacle}`);
+  if (process.env.CI === 'true') throw new Error(`the real-guest test cannot run: ${obstacle}`);
   console.warn(`the real-guest test is skipped: ${obstacle}`);
   return obstacle;
 }

@@ -134,10 +134,9 @@ export class Guest {
     return v.parse(reply, JSON.parse(await this.virsh('qemu-agent-command', request, ...timeout))).return;
   }
 
-  /** Destroys what runs and removes this run's files; the console's and libvirtd's logs stay in the cache. */
+  /** Destroys what runs; this run's files go with it. The console's and libvirtd's logs stay in the cache. */
   async close(): Promise<void> {
     this.#console?.close();
     await this.libvirt.close();
-    await rm(this.#runDir, { recursive: true, force: true });
   }
 }

@@ -88,7 +88,7 @@ export async function rootDisk(
       ROOT_DISK_SIZE,
     ],
     {
-      env: { ...process.env, PATH: `${process.env['PATH']}:/usr/sbin:/sbin` },
+      env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
     },
   );
   await rm(root, { recursive: true });

@@ -81,7 +81,7 @@ export class Libvirt {
     await this.#answer('started');
   }
 
-  /** Destroys the guests and ends libvirtd. */
+  /** Destroys the guests, ends libvirtd and removes runDir. */
   async close(): Promise<void> {
     const ended = once(this.#session, 'exit');
     this.#session.stdin.end();

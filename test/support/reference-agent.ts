@@ -4,7 +4,6 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,15 +17,17 @@ export function referenceMissing(): string | undefined {
 
 export interface ReferenceAgent {
   readonly socketPath: string;
+  readonly pid: number;
   stop(): Promise<void>;
 }
 
-export async function startReferenceAgent(): Promise<ReferenceAgent> {
-  const directory = mkdtempSync(join(tmpdir(), 'qga-reference-'));
+/** The command line of a reference agent that keeps its files in `directory`; setpriv becomes the agent. */
+export function referenceCommand(directory: string): { argv: [string, ...string[]]; socketPath: string } {
   const socketPath = join(directory, 'qga.sock');
-  const agent: ChildProcess = spawn(
-    'setpriv',
-    [
+  return {
+    socketPath,
+    argv: [
+      'setpriv',
       '--bounding-set=-sys_admin,-sys_boot,-sys_time',
       '--inh-caps=-sys_admin,-sys_boot,-sys_time',
       PROGRAM,
@@ -34,15 +35,23 @@ export async function startReferenceAgent(): Promise<ReferenceAgent> {
       `--path=${socketPath}`,
       `--statedir=${directory}`,
     ],
-    { stdio: 'ignore' },
-  );
+  };
+}
+
+export async function startReferenceAgent(): Promise<ReferenceAgent> {
+  const directory = mkdtempSync(join(tmpdir(), 'qga-reference-'));
+  const { argv, socketPath } = referenceCommand(directory);
+  const [program, ...args] = argv;
+  const agent: ChildProcess = spawn(program, args, { stdio: 'ignore' });
   const ended = new Promise<void>((resolve) => agent.once('exit', () => resolve()));
   for (let tries = 0; !existsSync(socketPath); tries += 1) {
     if (tries > 200) throw new Error('the reference agent did not start');
     await delay(20);
   }
+  if (agent.pid === undefined) throw new Error('the reference agent did not start');
   return {
     socketPath,
+    pid: agent.pid,
     async stop() {
       // it may dead-lock on a SIGTERM that meets a closing connection (spec qemu-ga.md section 7)
       agent.kill('SIGKILL');
@@ -50,57 +59,4 @@ export async function startReferenceAgent(): Promise<ReferenceAgent> {
       rmSync(directory, { recursive: true });
     },
   };
-}
-
-/** A client that sends bytes and takes whole lines. */
-export class LineClient {
-  readonly #socket: Socket;
-  readonly #chunks: Buffer[] = [];
-  #waiting: (() => void) | undefined;
-  #hasEnded = false;
-
-  constructor(socketPath: string) {
-    this.#socket = connect(socketPath);
-    this.#socket.on('data', (chunk) => {
-      this.#chunks.push(chunk);
-      this.#waiting?.();
-    });
-    this.#socket.on('close', () => {
-      this.#hasEnded = true;
-      this.#waiting?.();
-    });
-    this.#socket.on('error', () => undefined);
-  }
-
-  send(bytes: Uint8Array | string): void {
-    this.#socket.write(bytes);
-  }
-
-  /** All bytes up to and with the first line that contains `marker`. */
-  async readThrough(marker: string, timeoutMs = 10_000): Promise<Buffer> {
-    const deadline = Date.now() + timeoutMs;
-    for (;;) {
-      const bytes = Buffer.concat(this.#chunks.splice(0));
-      const at = bytes.indexOf(marker);
-      const lineEnd = at < 0 ? -1 : bytes.indexOf('\n', at);
-      if (lineEnd >= 0) {
-        if (lineEnd + 1 < bytes.length) this.#chunks.push(bytes.subarray(lineEnd + 1));
-        return bytes.subarray(0, lineEnd + 1);
-      }
-      if (bytes.length > 0) this.#chunks.push(bytes);
-      const leftMs = deadline - Date.now();
-      if (this.#hasEnded || leftMs <= 0) throw new Error(`no ${marker} in: ${bytes.subarray(-500).toString('latin1')}`);
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, leftMs);
-        this.#waiting = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-    }
-  }
-
-  close(): void {
-    this.#socket.destroy();
-  }
 }

@@ -60,11 +60,7 @@ export const qemuGa: Subcommand = async (argv, context) => {
     context.out(dumpQgaOptions(loaded.options));
     return SUCCESS;
   }
-  return serve(loaded.options, context, () => {
-    const again = load(commandLine.settings, commandLine.configPath, context);
-    if ('exitStatus' in again) throw new QgaOptionsError('the configuration cannot be used');
-    return qemuGaConfig(again.options, defaultConfig());
-  });
+  return serve(loaded.options, context);
 };
 
 async function answer(
@@ -108,7 +104,7 @@ function readConfigFile(path: string, mustExist: boolean): QgaSettings | null {
   return readQgaConfigFile(readFileSync(path));
 }
 
-async function serve(options: QgaOptions, context: CliContext, reload: () => Config): Promise<number> {
+async function serve(options: QgaOptions, context: CliContext): Promise<number> {
   const daemonized = isDaemonized(process.env);
   let pidFile: PidFile | undefined;
   let config: Config;
@@ -132,7 +128,8 @@ async function serve(options: QgaOptions, context: CliContext, reload: () => Con
   }
   try {
     const { runDaemon } = await import('../daemon.ts');
-    return await runDaemon({ config, configPath: null, dev: false, reload });
+    // qemu-ga reads its configuration once
+    return await runDaemon({ config, configPath: null, dev: false, reload: () => config });
   } finally {
     pidFile?.remove();
   }

@@ -60,7 +60,11 @@ function prepareDevDirectory(context: CliContext): string {
   process.env.CHR_AGENT_NO_ACTIONS = '1';
   const uid = process.getuid?.() ?? 0;
   const dir = devDirectory(context.env, uid);
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(dir, 0o700);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
   // in /tmp anyone could have made it before us
   const stat = lstatSync(dir);
   if (!stat.isDirectory() || stat.uid !== uid || (stat.mode & 0o022) !== 0) {

@@ -154,7 +154,7 @@ export function parseArguments<Schema extends ArgumentSchema>(
     else if (!argument.optional) throw new QapiError(`Parameter '${prefix}${name}' is missing`);
   }
   for (const name of given.keys()) {
-    if (!(name in schema)) throw new QapiError(`Parameter '${prefix}${name}' is unexpected`);
+    if (!Object.hasOwn(schema, name)) throw new QapiError(`Parameter '${prefix}${name}' is unexpected`);
   }
   // each member was read by its own argument's type just above
   return parsed as Arguments<Schema>;

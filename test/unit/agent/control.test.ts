@@ -142,13 +142,13 @@ describe('a bad client', () => {
   it.each([
     ['a length of 0', Buffer.alloc(4), /^message length 0 is not within/],
     ['a length above the limit', Buffer.from('00100001', 'hex'), /^message length 1048577 is not within/],
-    ['no MessagePack', Buffer.from('00000001c1', 'hex'), /^not MessagePack$/],
+    ['no MessagePack', Buffer.from('00000002c4ff', 'hex'), /^not MessagePack$/],
     ['bytes after the message', Buffer.from('000000020101', 'hex'), /^not MessagePack$/],
     ['no object', Buffer.from('0000000101', 'hex'), /^a request is/],
     ['no command', Buffer.from('0000000180', 'hex'), /^a request is/],
     [
       'a member of the prototype',
-      Buffer.from('0000001481a7636f6d6d616e64ab636f6e7374727563746f72', 'hex'),
+      Buffer.from('0000001581a7636f6d6d616e64ab636f6e7374727563746f72', 'hex'),
       /^unknown command constructor$/,
     ],
   ])('that sends %s gets an error', async (_, bytes, error) => {
@@ -223,6 +223,7 @@ describe('the client', () => {
   ])('gives up when the other side %s', async (_, answer, message) => {
     const peer = createServer((socket) => {
       socket.on('error', () => {});
+      socket.resume();
       if (answer === null) socket.destroy();
       else socket.write(answer);
     });

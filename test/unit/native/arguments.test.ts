@@ -16,7 +16,6 @@ describe('the addon', () => {
     [5, 4],
     [17, 17],
     [0, Number.MAX_SAFE_INTEGER],
-    [Number.NEGATIVE_INFINITY, 4],
   ])('refuses [%d, %d) of 16 bytes', (start, end) => {
     for (const name of ['read', 'write'] as const)
       expect(() => call(name, -1, buffer, start, end)).toThrow(RangeError);

@@ -121,14 +121,9 @@ describe('spawn', () => {
     // Node.js itself ignores SIGPIPE
     expect(readFileSync('/proc/self/status', 'latin1')).toMatch(/^SigIgn:.*1...$/m);
     const { output } = await run(
-      shell('', { candidates: ['/bin/grep'], argv: ['grep', '^Sig[BIC]', '/proc/self/status'] }),
+      shell('', { candidates: ['/bin/grep'], argv: ['grep', '^Sig[BI]', '/proc/self/status'] }),
     );
-    expect(output.split('\n').map((line) => line.replace(/:\s+0+$/, ''))).toEqual([
-      'SigBlk',
-      'SigIgn',
-      'SigCgt',
-      '',
-    ]);
+    expect(output).toMatch(/^SigBlk:\s+0+\nSigIgn:\s+0+\n$/);
   });
 
   it('starts a session only when told to', async () => {

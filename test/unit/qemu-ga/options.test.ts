@@ -248,7 +248,8 @@ describe.skipIf(!existsSync(REAL_QEMU_GA))('the real qemu-ga', () => {
 
   it.each(BAD_FILES)('refuses the same file %j', (file, _line, message) => {
     const result = real([], file);
-    expect(result.stderr).toContain(message.trimEnd());
+    // it does not set its locale, so that GLib writes '?' for the quotation marks
+    expect(result.stderr).toContain(message.replaceAll(/[“”]/g, '?').trimEnd());
     expect(result.status).toBe(1);
   });
 });

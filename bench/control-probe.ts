@@ -1,0 +1,43 @@
+/**
+ * A second client of our daemon, beside the QGA channel: asks for `status` on the control socket over and over, and notes how
+ * long each answer took. It lives in the same event loop as the QGA session, so it sees all that holds up the loop.
+ */
+import { connect } from 'node:net';
+import { ControlFramer, controlCodec } from '../src/agent/control-messages.ts';
+
+export interface ControlProbe {
+  /** @returns the delays in ms since the start or the last call */
+  take(): number[];
+  stop(): void;
+}
+
+export async function startControlProbe(path: string): Promise<ControlProbe> {
+  const codec = await controlCodec();
+  const question = codec.encode({ command: 'status' });
+  const socket = connect(path);
+  await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+  const framer = new ControlFramer();
+  let delaysMs: number[] = [];
+  let askedAtMs = 0;
+  const ask = () => {
+    askedAtMs = performance.now();
+    socket.write(question);
+  };
+  socket.on('data', (piece) => {
+    if (framer.push(piece).length === 0) return;
+    delaysMs.push(performance.now() - askedAtMs);
+    ask();
+  });
+  socket.on('error', () => undefined);
+  ask();
+  return {
+    take() {
+      const taken = delaysMs;
+      delaysMs = [];
+      return taken;
+    },
+    stop() {
+      socket.destroy();
+    },
+  };
+}
