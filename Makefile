@@ -8,9 +8,8 @@ export PATH := $(CURDIR)/node_modules/.bin:$(runtime)/bin:$(PATH)
 
 sources := $(shell find src -name '*.ts')
 native_flags := -O2 -Wall -Wextra -Werror -fvisibility=hidden
-# -nostartfiles-like tricks are not needed: a static glibc program without stdio is about 800 kB, stripped
 
-.PHONY: all setup build run test test-unit test-integration test-e2e test-long bench lint format check clean
+.PHONY: all setup build run test test-unit test-integration test-e2e test-long bench lint format docs clean
 all: build
 
 setup: node_modules/.installed
@@ -22,11 +21,11 @@ node_modules/.installed: package-lock.json $(node)
 	npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
-# --- native: headers come with the runtime (N-API, libuv) and the npm package node-addon-api; nothing is downloaded
+# --- native: the headers (N-API, libuv) come with the runtime; nothing is downloaded
 build/chr-agent.node: $(wildcard native/addon/*.cc native/addon/*.h) node_modules/.installed
 	mkdir -p build
-	g++ -std=c++17 $(native_flags) -fPIC -shared -pthread -DNAPI_VERSION=9 -DNODE_ADDON_API_DISABLE_DEPRECATED \
-	  -fno-exceptions -DNAPI_DISABLE_CPP_EXCEPTIONS -isystem $(runtime)/include/node -isystem node_modules/node-addon-api \
+	g++ -std=c++17 $(native_flags) -fPIC -shared -pthread -DNAPI_VERSION=9 -fno-exceptions -fno-rtti \
+	  -isystem $(runtime)/include/node \
 	  native/addon/*.cc -static-libstdc++ -static-libgcc -Wl,--gc-sections -s -o $@
 build/chr-agent-helper: $(wildcard native/helper/*.c native/helper/*.h) | $(node)
 	mkdir -p build
@@ -67,5 +66,7 @@ test-long: build
 bench: build
 	scripts/need-packages qemu-guest-agent
 	node bench/main.ts $(ARGS)
+docs: setup native
+	node scripts/command-table.ts > docs/qemu-ga-commands.md
 clean:
 	rm -rf build dist

@@ -15,7 +15,11 @@ const project = (name: string, timeoutMs: number, parallel: boolean) => ({
 
 export default defineConfig({
   test: {
-    projects: [project('unit', 20_000, true), project('integration', 60_000, false), project('e2e', 1_200_000, false)],
+    projects: [
+      project('unit', 20_000, true),
+      project('integration', 60_000, false),
+      project('e2e', 1_200_000, false),
+    ],
     reporters: ['default', './test/closing-line-reporter.ts'],
   },
 });

@@ -126,7 +126,9 @@ export function timeRun(argv: readonly string[]): Promise<number> {
 
 /** The trivial server: answers each line with `replyBytes` bytes. */
 export function startServer(socketPath: string, replyBytes: number): ChildProcess {
-  return spawn(program, ['serve', socketPath, String(replyBytes)], { stdio: ['ignore', 'ignore', 'inherit'] });
+  return spawn(program, ['serve', socketPath, String(replyBytes)], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
 }
 
 async function timed(args: readonly string[]): Promise<number> {

@@ -53,7 +53,8 @@ export function missFactor(row: Row): number | null {
     if (ours.median <= target.limit) return 1;
     return target.limit > 0 ? ours.median / target.limit : Number.POSITIVE_INFINITY;
   }
-  if (target.kind === 'of-peer') return peer === null ? null : ours.median / peer.spread.median / target.times;
+  if (target.kind === 'of-peer')
+    return peer === null ? null : ours.median / peer.spread.median / target.times;
   const times = advantage(row);
   return times === null ? null : target.times / times;
 }

@@ -1,6 +1,8 @@
 /** Programs and scripts: from guest-exec to the status reply that says `exited`. */
-import { spreadOf } from '../row.ts';
+
+import type { Execution } from '../client.ts';
 import { execRequest, scriptRequest } from '../requests.ts';
+import { spreadOf } from '../row.ts';
 import {
   alternate,
   type BenchCase,
@@ -10,7 +12,6 @@ import {
   type Samples,
   withContenders,
 } from '../sides.ts';
-import type { Execution } from '../client.ts';
 
 const CAPTURED_BYTES = 16_000_000;
 const TRUE = execRequest('/bin/true');
@@ -111,8 +112,7 @@ function executions(
 const milliseconds = ({ ms }: Execution) => ms;
 
 function pollsOf({ ours, theirs }: Samples<Execution>): string {
-  const polls = (samples: readonly Execution[]) =>
-    spreadOf(samples.map((sample) => sample.polls)).median;
+  const polls = (samples: readonly Execution[]) => spreadOf(samples.map((sample) => sample.polls)).median;
   const peer = theirs === null ? '' : `, qemu-ga ${polls(theirs)}`;
   return `polls: ours ${polls(ours)}${peer}`;
 }

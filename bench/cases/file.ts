@@ -1,16 +1,16 @@
 /** Throughput of guest-file-write and guest-file-read in megabytes of payload, on a file in memory. */
 
+import { readRequest, writeRequest } from '../requests.ts';
 import type { Row } from '../row.ts';
 import {
   alternate,
   type BenchCase,
   type BenchContext,
-  clientAlone,
   type Contender,
+  clientAlone,
   rowOf,
   withContenders,
 } from '../sides.ts';
-import { readRequest, writeRequest } from '../requests.ts';
 import { type Direction, KIB, MIB, openTransfer, type Transfer } from '../transfer.ts';
 
 const CHUNKS = [

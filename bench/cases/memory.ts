@@ -81,7 +81,8 @@ async function sample(context: BenchContext, load: Load): Promise<Samples<Figure
     // the peer takes minutes, and is here for comparison only
     const oursOnly = round > 0 || context.targetsOnly;
     await withContenders(context, { oursOnly }, async (contenders) => {
-      for (const contender of contenders) measured[contender.side].push(await measure(context, contender, load));
+      for (const contender of contenders)
+        measured[contender.side].push(await measure(context, contender, load));
     });
   }
   return {
@@ -130,10 +131,7 @@ async function transfer(context: BenchContext, client: Client, load: Load, bytes
 /** @returns 0 if a message that is too long gets qemu's error and the session goes on, else 1 */
 async function refusal(client: Client): Promise<number> {
   const tooLong = writeRequest(1000, TOO_LONG_BYTES);
-  const { first } = await client.until(
-    Buffer.concat([tooLong, delimitedSync(SYNC_ID)]),
-    `${SYNC_ID}}`,
-  );
+  const { first } = await client.until(Buffer.concat([tooLong, delimitedSync(SYNC_ID)]), `${SYNC_ID}}`);
   return first.includes('JSON token size limit exceeded') ? 0 : 1;
 }
 

@@ -1,7 +1,14 @@
 /** Small requests: one at a time, a thousand in flight, and the pair that Proxmox sends before every command. */
 import type { Client } from '../client.ts';
 import { delimitedSync, PING } from '../requests.ts';
-import { alternate, type BenchCase, type BenchContext, clientAlone, rowOf, withContenders } from '../sides.ts';
+import {
+  alternate,
+  type BenchCase,
+  type BenchContext,
+  clientAlone,
+  rowOf,
+  withContenders,
+} from '../sides.ts';
 
 interface Shape {
   readonly name: string;

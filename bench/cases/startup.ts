@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { agentCommand, type Side } from '../agents.ts';
 import { timeRun, timeStart } from '../client.ts';
-import { alternate, type BenchCase, type BenchContext, rowOf, sidesOf } from '../sides.ts';
 import { nodeOf } from '../machine.ts';
+import { alternate, type BenchCase, type BenchContext, rowOf, sidesOf } from '../sides.ts';
 
 export const startup: BenchCase = {
   name: 'startup',

@@ -15,7 +15,12 @@ const AT_ONCE = 200;
 /** The first starts run cold code. */
 const WARM_UP = 10;
 
-const silent: Log = { error: console.error, warning: () => undefined, info: () => undefined, debug: () => undefined };
+const silent: Log = {
+  error: console.error,
+  warning: () => undefined,
+  info: () => undefined,
+  debug: () => undefined,
+};
 const directory = mkdtempSync(join(tmpdir(), 'chr-agent-bench-'));
 const engine = await createJobs({
   native,
@@ -29,20 +34,26 @@ const engine = await createJobs({
   spillDir: join(directory, 'spill'),
 });
 
-const script = async () => {
+/** A start that is through; what it started ends later. */
+interface Started {
+  readonly ended: Promise<void>;
+}
+
+const script = async (): Promise<Started> => {
   const source = { kind: 'text', text: Buffer.from('true\n') } as const;
   const job = await engine.start({ origin: 'bench', source, timeLimitMs: 10_000, captureOutput: false });
-  return job.finished.then(() => engine.forget(job));
+  return { ended: job.finished.then(() => engine.forget(job)) };
 };
-const program = async () => {
-  const request = { path: '/bin/true', args: [], env: undefined, input: undefined, capture: 'none' } as const;
+const program = async (): Promise<Started> => {
+  const request = { path: '/bin/true', args: [], env: undefined, input: undefined, capture: 'none' as const };
   const running = await engine.startProgram(request);
-  return running.exited.then(() => running.release());
+  return { ended: running.exited.then(() => running.release()) };
 };
-const nothing = async () => {
-  const end = performance.now() + 2;
-  while (performance.now() < end) await new Promise((resolve) => setImmediate(resolve));
-  return Promise.resolve();
+/** What the machine does to the probe by itself in the time that a start takes. */
+const nothing = async (): Promise<Started> => {
+  const endMs = performance.now() + 1;
+  while (performance.now() < endMs) await new Promise((resolve) => setImmediate(resolve));
+  return { ended: Promise.resolve() };
 };
 
 try {
@@ -60,11 +71,11 @@ try {
 }
 
 /** The longest gap of each single start; not what comes when the job ends. */
-async function oneByOne(start: () => Promise<{ then: Promise<void>['then'] } | void>): Promise<number[]> {
+async function oneByOne(start: () => Promise<Started>): Promise<number[]> {
   const gaps: number[] = [];
   for (let done = 0; done < count + WARM_UP; done += 1) {
     const probe = watchLoop();
-    const ended = await start();
+    const { ended } = await start();
     const gapMs = probe.stop();
     if (done >= WARM_UP) gaps.push(gapMs);
     await ended;
@@ -73,9 +84,9 @@ async function oneByOne(start: () => Promise<{ then: Promise<void>['then'] } | v
 }
 
 /** The longest gap while many start and end. */
-async function atOnce(start: () => Promise<unknown>): Promise<number> {
+async function atOnce(start: () => Promise<Started>): Promise<number> {
   const probe = watchLoop();
-  await Promise.all(Array.from({ length: AT_ONCE }, start));
+  await Promise.all(Array.from({ length: AT_ONCE }, () => start().then(({ ended }) => ended)));
   return probe.stop();
 }
 

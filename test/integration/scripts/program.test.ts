@@ -89,10 +89,10 @@ describe('a program', () => {
 
   it("has the agent's session, directory and environment, and nothing else open", async () => {
     const { stdout } = await run(
-      'ls /proc/$$/fd | tr "\\n" " "; pwd -P; cut -d " " -f 6 /proc/$$/stat; tr "\\0" "\\n" < /proc/$$/environ',
+      'ls /proc/$$/fd; pwd -P; cut -d " " -f 6 /proc/$$/stat; tr "\\0" "\\n" < /proc/$$/environ',
     );
-    const [fds, session, ...env] = stdout?.trimEnd().split('\n') ?? [];
-    expect(fds).toBe(`0 1 2 ${realpathSync(process.cwd())}`);
+    const [fd0, fd1, fd2, cwd, session, ...env] = stdout?.trimEnd().split('\n') ?? [];
+    expect([fd0, fd1, fd2, cwd]).toEqual(['0', '1', '2', realpathSync(process.cwd())]);
     const own = await run('cut -d " " -f 6 /proc/$PPID/stat');
     expect(`${session}\n`).toBe(own.stdout);
     expect(env).toContain(`PATH=${process.env.PATH}`);
