@@ -36,12 +36,13 @@ native: build/chr-agent.node build/chr-agent-helper
 
 # --- the bundle: dist/ and bin/ work anywhere without node_modules
 build: dist/.complete
-dist/.complete: $(sources) scripts/bundle.mjs package.json build/chr-agent.node build/chr-agent-helper node_modules/.installed
+dist/.complete: $(sources) scripts/bundle.mjs scripts/warm-cache scripts/demo-client.mjs package.json build/chr-agent.node build/chr-agent-helper node_modules/.installed
 	rm -rf dist
 	node scripts/bundle.mjs
 	install -m 755 $(node) dist/node
 	install -m 644 build/chr-agent.node dist/
 	install -m 755 build/chr-agent-helper dist/
+	scripts/warm-cache
 	touch $@
 
 run: build

@@ -2,7 +2,9 @@
  * A second client of our daemon, beside the QGA channel: asks for `status` on the control socket over and over, and notes how
  * long each answer took. It lives in the same event loop as the QGA session, so it sees all that holds up the loop.
  */
-import { connect } from 'node:net';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { ControlFramer, controlCodec } from '../src/agent/control-messages.ts';
 
 export interface ControlProbe {
@@ -14,8 +16,7 @@ export interface ControlProbe {
 export async function startControlProbe(path: string): Promise<ControlProbe> {
   const codec = await controlCodec();
   const question = codec.encode({ command: 'status' });
-  const socket = connect(path);
-  await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+  const socket = await connectTo(path);
   const framer = new ControlFramer();
   let delaysMs: number[] = [];
   let askedAtMs = 0;
@@ -40,4 +41,18 @@ export async function startControlProbe(path: string): Promise<ControlProbe> {
       socket.destroy();
     },
   };
+}
+
+/** A daemon that serves its channel may still be about to open its control socket. */
+async function connectTo(path: string): Promise<Socket> {
+  for (let tries = 1; ; tries += 1) {
+    const socket = connect(path);
+    try {
+      await once(socket, 'connect');
+      return socket;
+    } catch (error) {
+      if (tries === 100) throw error;
+    }
+    await delay(20);
+  }
 }

@@ -29,7 +29,10 @@ ${CASES.map(({ name, about }) => `                   ${name.padEnd(9)}${about}`)
 process.env.CHR_AGENT_NO_ACTIONS = '1';
 
 const print = (text: string) => process.stdout.write(text);
-process.exitCode = await main();
+process.exitCode = await main().catch((error: unknown) => {
+  process.stderr.write(`bench: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  return 1;
+});
 
 async function main(): Promise<number> {
   let options: ReturnType<typeof parseOptions>;

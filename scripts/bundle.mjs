@@ -5,7 +5,7 @@ import { build } from 'esbuild';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 await build({
-  entryPoints: { 'chr-agent': 'src/agent/main.ts' },
+  entryPoints: { 'chr-agent': 'src/agent/entry.ts' },
   outdir: 'dist',
   outExtension: { '.js': '.mjs' },
   bundle: true,

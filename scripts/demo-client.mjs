@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 const TIME_LIMIT_MS = 150_000;
 const SCRIPT = `echo "hello from $(uname -sr)"
 date -u
-ls /nonexistent
+ls /nonexistent; true
 `;
 
 const [socketPath, words = SCRIPT] = process.argv.slice(2);

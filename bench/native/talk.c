@@ -101,6 +101,8 @@ static void exchange(int fd, const char *request, size_t size, size_t count, siz
     for (; answered < count && (answered + 1) * lines_each <= lines; answered++) took[answered] = now - sent_at[answered];
   }
   const uint64_t end = now_ns();
+  errno = 0;
+  if (lines != lines_wanted || sent != count) fail("more replies came than were awaited");
   qsort(took, count, sizeof *took, by_value);
   qsort(gaps, gap_count, sizeof *gaps, by_value);
   printf("{\"ns\":%" PRIu64 ",\"receivedBytes\":%" PRIu64 ",\"lines\":%zu", end - start, received_bytes, lines);

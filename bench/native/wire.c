@@ -40,7 +40,7 @@ int connect_to(const char *path, unsigned limit_ms) {
     usleep(200);
   }
   /* an agent that hangs shall end the benchmark, not hold it */
-  const struct timeval limit = {.tv_sec = 120};
+  const struct timeval limit = {.tv_sec = 60};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   return fd;
