@@ -83,7 +83,8 @@ async function runAll(
   for (const one of cases) {
     const rows = await one.run(context);
     results.push({ name: one.name, rows });
-    print(`${one.name}: ${one.about}\n${formatRows(rows)}\n`);
+    const heading = [`${one.name}: ${one.about}`, ...(one.explanation ?? [])].join('\n  ');
+    print(`${heading}\n${formatRows(rows)}\n`);
   }
   const missed = results.flatMap(({ rows }) => rows).filter((row) => verdict(row).startsWith('MISSED'));
   print(missed.length === 0 ? 'no target missed\n' : `${missed.length} targets missed:\n`);

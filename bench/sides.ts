@@ -22,6 +22,8 @@ export interface BenchContext {
 export interface BenchCase {
   readonly name: string;
   readonly about: string;
+  /** Lines that say how to read the figures. */
+  readonly explanation?: readonly string[];
   /** Whether it has targets that the regression guard looks at. */
   readonly isGuarded: boolean;
   run(context: BenchContext): Promise<Row[]>;

@@ -1,9 +1,4 @@
-/**
- * What starting jobs does to everything else. A QGA channel is strictly serial: a ping behind a guest-exec waits for its reply by
- * the protocol's rules, whatever the agent does. So "a concurrent ping" is measured twice while 200 jobs start at once: by a
- * second client of the same event loop (`status` on the control socket), and on the channel itself with a ping behind each of
- * 200 pipelined guest-exec, as the longest silences between replies, which can be compared with qemu-ga.
- */
+/** What starting jobs does to everything else: to a second client, to the channel itself, to the event loop. */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -36,6 +31,11 @@ interface Burst {
 export const jobs: BenchCase = {
   name: 'jobs',
   about: '200 jobs started at once beside other requests; event-loop block per start',
+  explanation: [
+    'A QGA channel is serial: what is behind a guest-exec waits for its reply. So "a concurrent ping" is measured twice while',
+    '200 jobs start: as `status` on the control socket, which is served by the same event loop, asked over and over; and',
+    'as a ping behind each of 200 pipelined guest-exec: the longest silences between replies on the channel.',
+  ],
   isGuarded: false,
   async run(context) {
     const programs = await bursts(context, 'upstream', execRequest('/bin/true'));
@@ -63,9 +63,9 @@ async function burst({ agent, client }: Contender, request: Buffer): Promise<Bur
     probe?.take();
     const started = await client.exchange({ request, lines: 2 * JOBS });
     if (started.first.includes('"error"')) throw new Error(`a job did not start: ${started.first}`);
-    // the ends of the jobs are work for the loop too
-    while (childrenOf(agent.pid) > 0) await delay(2);
     const delaysMs = (probe?.take() ?? []).toSorted((a, b) => a - b);
+    // the last jobs shall not end into the other side's turn
+    while (childrenOf(agent.pid) > 0) await delay(2);
     return {
       gap99Ms: started.gap99Ms,
       allMs: started.seconds * 1000,

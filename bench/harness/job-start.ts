@@ -22,7 +22,7 @@ const silent: Log = {
   debug: () => undefined,
 };
 const directory = mkdtempSync(join(tmpdir(), 'chr-agent-bench-'));
-const engine = await createJobs({
+const engine = createJobs({
   native,
   helperPath,
   log: silent,

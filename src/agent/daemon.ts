@@ -1,6 +1,7 @@
 /** The daemon: composition root and lifecycle. Everything is built here and handed down; nothing is a global. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createFreezeGate } from '../guest/freeze-gate.ts';
 import { createGuest } from '../guest/guest.ts';
 import type { Log } from '../log.ts';
@@ -9,7 +10,7 @@ import { findOwnCgroup } from '../scripts/cgroup.ts';
 import { createJobs, type ScriptEngine } from '../scripts/jobs.ts';
 import { EXIT } from './cli/exit-codes.ts';
 import type { Config } from './config.ts';
-import { type ControlServer, startControlServer } from './control.ts';
+import type { ControlServer } from './control.ts';
 import { type Detection, detect } from './detect.ts';
 import { createLog, type LogLevel } from './log.ts';
 import { openLogFile } from './log-file.ts';
@@ -27,6 +28,8 @@ export interface DaemonOptions {
   /** Instead of the configuration's. */
   logLevel?: LogLevel;
 }
+
+const CONTROL_DELAY_MS = 20;
 
 /** Runs until a signal ends it. @returns the exit status. */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
@@ -49,7 +52,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     osReleaseFile: process.env.QGA_OS_RELEASE ?? null,
     tzVariable: process.env.TZ,
   });
-  const scripts = await createJobs({
+  const scripts = createJobs({
     native,
     helperPath,
     log,
@@ -59,20 +62,12 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     runtimeDir: join(config.agent.runtimeDir, 'scripts'),
     stateDir: config.agent.stateDir,
     spillDir: join(config.agent.stateDir, 'spill'),
-    cgroup: await findOwnCgroup(),
+    cgroup: findOwnCgroup(),
     graceMs: config.scripts.graceMs,
   });
   const protocols = createProtocolTable({ native, log, gate, guest, scripts }, detection);
   const running = await protocols.update(config);
-  const control = await startControlServer({
-    path: config.agent.controlSocket,
-    log,
-    handlers: { status },
-  }).catch((error: unknown) => {
-    // the agent works without it; `status` will say that it is not running
-    log.error(`control socket: ${error instanceof Error ? error.message : String(error)}`);
-    return null;
-  });
+  const control = await startControl();
   log.info(
     `chr-agent ${VERSION} started on ${detection.hypervisor}, ${options.configPath ?? 'default configuration'}`,
   );
@@ -84,6 +79,19 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   if (outcome.kind === 'failed') log.error(outcome.problem);
   await shutDown(scripts, protocols, control, config.agent.drainLimitMs);
   return outcome.kind === 'failed' ? EXIT.failure : EXIT.ok;
+
+  /** Comes a moment later, so that a host that waits for the agent is answered first. */
+  async function startControl(): Promise<ControlServer | null> {
+    await delay(CONTROL_DELAY_MS);
+    const { startControlServer } = await import('./control.ts');
+    try {
+      return await startControlServer({ path: config.agent.controlSocket, log, handlers: { status } });
+    } catch (error) {
+      // the agent works without it; `status` will say that it is not running
+      log.error(error instanceof Error ? error.message : String(error));
+      return null;
+    }
+  }
 
   function status(): Status {
     const jobs = scripts.list();

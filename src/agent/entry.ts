@@ -6,4 +6,4 @@ import { join } from 'node:path';
 const directory = join(import.meta.dirname, 'cache');
 // only there if it was shipped: the sources have none, and none shall be made where the agent runs
 if (existsSync(directory)) enableCompileCache({ directory, portable: true });
-await import('./main.ts');
+void import('./main.ts');

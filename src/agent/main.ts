@@ -5,11 +5,11 @@ import type { CliContext, Subcommand } from './cli/command.ts';
 import { EXIT } from './cli/exit-codes.ts';
 
 const SUBCOMMANDS: Readonly<Record<string, () => Promise<Subcommand>>> = {
-  run: async () => (await import('./cli/run.ts')).run,
+  run: async () => (await import('./daemon-commands.ts')).run,
   status: async () => (await import('./cli/status.ts')).status,
   detect: async () => (await import('./cli/detect.ts')).detect,
   config: async () => (await import('./cli/config.ts')).config,
-  'qemu-ga': async () => (await import('./cli/qemu-ga.ts')).qemuGa,
+  'qemu-ga': async () => (await import('./daemon-commands.ts')).qemuGa,
   version: async () => (await import('./cli/version.ts')).version,
   help: async () => (await import('./cli/help.ts')).help,
 };
@@ -65,10 +65,11 @@ function write(stream: NodeJS.WriteStream, text: string): void {
   stream.write(text);
 }
 
-const status = await main(process.argv.slice(2), {
+main(process.argv.slice(2), {
   env: process.env,
   out: (text) => write(process.stdout, text),
   err: (text) => write(process.stderr, text),
+}).then((status) => {
+  // what is left open must not keep a finished command alive; writes to pipes and files are done by now
+  process.exit(status);
 });
-// what is left open must not keep a finished command alive; writes to pipes and files are done by now
-process.exit(status);

@@ -5,12 +5,11 @@
  *
  * Results: programs give a {@link ProgramResult}, system calls 0 (or a count) or `-errno`, as the native addon does.
  */
-import { accessSync, constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { accessSync, constants, promises as fs } from 'node:fs';
 import { join } from 'node:path';
 import type { Log } from '../log.ts';
 import type { NativeAddon } from '../native/addon.ts';
-import { type FileOwner, replaceAuthorizedKeys } from './actions/authorized-keys.ts';
+import type { FileOwner } from './actions/authorized-keys.ts';
 import { deviceMajor, inOwnNetworkNamespace, isInside } from './actions/environment.ts';
 import { type Action, ActionRefused, type PowerMode, refusal } from './actions/policy.ts';
 import { negativeErrno } from './linux/system-error.ts';
@@ -132,6 +131,7 @@ export function createActions(options: ActionsOptions): Actions {
     },
     async writeAuthorizedKeys(home, owner, content) {
       check(() => ({ kind: 'write-authorized-keys', home, insideTestRoot: isInside(home, testRoot) }));
+      const { replaceAuthorizedKeys } = await import('./actions/authorized-keys.ts');
       return replaceAuthorizedKeys(home, owner, content);
     },
     async changeQdisc(args, input) {
@@ -156,7 +156,7 @@ function powerRequest(mode: PowerMode): ProgramRequest {
 /** One write to an existing file of sysfs: 0 or -errno. */
 async function writeSysfs(path: string, value: string): Promise<number> {
   try {
-    await using file = await open(path, constants.O_WRONLY);
+    await using file = await fs.open(path, constants.O_WRONLY);
     await file.write(value);
     return 0;
   } catch (error) {

@@ -4,18 +4,15 @@
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import type { NativeAddon } from './addon.ts';
 
 export type { ExitStatus, NativeAddon, Poller, Spawned, SpawnOptions } from './addon.ts';
 export { POLL_HANGUP, POLL_READABLE, POLL_WRITABLE, SCAN_NON_ASCII, SCAN_NON_BASE64 } from './addon.ts';
 
-const here = dirname(fileURLToPath(import.meta.url));
-
 /** Where a file of the native build is: beside the bundle, else in the source tree's `build/`. */
 function nativeFile(name: string): string {
-  const places = [join(here, name), join(here, '../../build', name)];
+  const places = [join(import.meta.dirname, name), join(import.meta.dirname, '../../build', name)];
   return places.find((path) => existsSync(path)) ?? places[0] ?? name;
 }
 
@@ -29,7 +26,7 @@ export class NativeAddonError extends Error {
 function load(): NativeAddon {
   const path = nativeFile('chr-agent.node');
   try {
-    return createRequire(import.meta.url)(path) as NativeAddon;
+    return createRequire(import.meta.filename)(path) as NativeAddon;
   } catch (cause) {
     const why = cause instanceof Error ? cause.message.split('\n', 1)[0] : String(cause);
     throw new NativeAddonError(

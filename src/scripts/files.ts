@@ -2,8 +2,7 @@
  * Script files: relative paths resolve in the files directory (the router's "file" root) and may not leave it, also not
  * through a symbolic link; absolute ones are taken as they are. design.md "Script semantics".
  */
-import { constants } from 'node:fs';
-import { access, lstat, open, realpath } from 'node:fs/promises';
+import { constants, promises as fs } from 'node:fs';
 import { constants as osConstants } from 'node:os';
 import { basename, dirname, isAbsolute, join, sep } from 'node:path';
 import { HEAD_BYTES } from './interpreter.ts';
@@ -35,7 +34,7 @@ export async function resolveInFilesDir(filesDir: string, path: string): Promise
   if (path === '') throw new FileRefusedError(ENOENT, 'empty path');
   if (path.includes('\0')) throw new FileRefusedError(EINVAL, 'path holds a NUL');
   if (isAbsolute(path)) return path;
-  const root = await realpath(filesDir);
+  const root = await fs.realpath(filesDir);
   const wanted = join(root, path);
   const inside = (place: string): string => {
     if (place === root || place.startsWith(root + sep)) return place;
@@ -43,13 +42,13 @@ export async function resolveInFilesDir(filesDir: string, path: string): Promise
   };
   inside(wanted);
   try {
-    return inside(await realpath(wanted));
+    return inside(await fs.realpath(wanted));
   } catch (error) {
     if (errnoOf(error) !== ENOENT) throw error;
   }
   // a link to nowhere could be made to lead anywhere by who opens it for writing
-  const place = inside(join(await realpath(dirname(wanted)), basename(wanted)));
-  const link = await lstat(place).catch(() => null);
+  const place = inside(join(await fs.realpath(dirname(wanted)), basename(wanted)));
+  const link = await fs.lstat(place).catch(() => null);
   if (link !== null) throw new FileRefusedError(EACCES, 'dangling symbolic link');
   return place;
 }
@@ -67,13 +66,13 @@ export interface ScriptFile {
  */
 export async function inspectScript(filesDir: string, path: string): Promise<ScriptFile> {
   const resolved = await resolveInFilesDir(filesDir, path);
-  // access(2) knows about file systems that are mounted noexec
-  const executable = access(resolved, constants.X_OK).then(
+  // fs.access(2) knows about file systems that are mounted noexec
+  const executable = fs.access(resolved, constants.X_OK).then(
     () => true,
     () => false,
   );
   // non-blocking, since opening a FIFO waits for its writer
-  await using file = await open(resolved, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  await using file = await fs.open(resolved, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   const stat = await file.stat();
   if (stat.isDirectory()) throw new FileRefusedError(EISDIR, 'a directory');
   if (!stat.isFile()) throw new FileRefusedError(EACCES, 'not a regular file');

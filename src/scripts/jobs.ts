@@ -2,8 +2,7 @@
  * The script engine: the table of jobs, from the request to what became of it (design.md ideas 3 and 6). This is the
  * composition of the folder; a protocol sees {@link Jobs} and {@link ScriptEngine.startProgram} only.
  */
-import { randomBytes } from 'node:crypto';
-import { mkdir, open } from 'node:fs/promises';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
 import type { FreezeGate } from '../guest/freeze-gate.ts';
 import type { Log } from '../log.ts';
 import { errnoOf, inspectScript } from './files.ts';
@@ -21,6 +20,7 @@ import {
 import { openScriptTexts } from './script-text.ts';
 import { type Script, type SupervisorNative, startScript } from './supervisor.ts';
 import { describe, outcomeOf, recoveredJob, TableJob } from './table-job.ts';
+import { uniqueName } from './unique-name.ts';
 
 export interface JobsOptions {
   native: SupervisorNative & ProgramNative;
@@ -76,7 +76,7 @@ const SCRIPT_ENVIRONMENT = [
   'LANG=C.UTF-8',
 ];
 
-export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
+export function createJobs(options: JobsOptions): ScriptEngine {
   const { native, helperPath, log, gate, interpreter, filesDir, spillDir } = options;
   const {
     cgroup = null,
@@ -84,10 +84,10 @@ export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
     maxFinished = DEFAULT_MAX_FINISHED,
     nowMs = Date.now,
   } = options;
-  await mkdir(filesDir, { recursive: true, mode: 0o755 });
-  await mkdir(spillDir, { recursive: true, mode: 0o700 });
-  const texts = await openScriptTexts(options.runtimeDir);
-  const journal = await openJournal({
+  mkdirSync(filesDir, { recursive: true, mode: 0o755 });
+  mkdirSync(spillDir, { recursive: true, mode: 0o700 });
+  const texts = openScriptTexts(options.runtimeDir);
+  const journal = openJournal({
     directory: options.stateDir,
     gate,
     log,
@@ -100,9 +100,9 @@ export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
     gate,
     log,
   });
-  const devNull = await open('/dev/null', 'r+');
+  const devNull = openSync('/dev/null', 'r+');
   const takeTurn = createTurns();
-  const programs = createProgramStarter({ native, outputs, devNull: devNull.fd, takeTurn });
+  const programs = createProgramStarter({ native, outputs, devNull, takeTurn });
 
   const table = new Map<number, TableJob>();
   /** In the order in which they finished. */
@@ -175,14 +175,14 @@ export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
     if (draining) throw startError(ECANCELED);
     await gate.whenThawed();
     const { argv, cleanUp } = await prepare(request.source);
-    const id = randomBytes(8).toString('hex');
+    const id = uniqueName();
     const output = request.captureOutput ? outputs.create() : null;
     let script: Script;
     const startedAtMs = nowMs();
     try {
       await takeTurn();
       if (draining) throw startError(ECANCELED);
-      script = await startScript(native, helperPath, devNull.fd, {
+      script = await startScript(native, helperPath, devNull, {
         argv,
         env: [...SCRIPT_ENVIRONMENT, `CHR_AGENT_ORIGIN=${request.origin}`, `CHR_AGENT_JOB=${id}`],
         cwd: filesDir,
@@ -254,7 +254,7 @@ export async function createJobs(options: JobsOptions): Promise<ScriptEngine> {
       await settledWithin([...leftovers], KILL_LIMIT_MS);
       for (const job of table.values()) job.release();
       await journal.close();
-      await devNull.close();
+      closeSync(devNull);
     },
   };
 }

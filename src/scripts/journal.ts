@@ -3,7 +3,8 @@
  * line, rewritten when it has grown (design.md idea 6). Nothing here fails a job: a journal that cannot be written is
  * reported once, and the daemon goes on without.
  */
-import { type FileHandle, mkdir, open, readFile, rename } from 'node:fs/promises';
+import { promises as fs, mkdirSync, readFileSync, renameSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FreezeGate } from '../guest/freeze-gate.ts';
 import type { Log } from '../log.ts';
@@ -48,7 +49,8 @@ const VERSION = 1;
 const HEADER = `${JSON.stringify({ journal: VERSION })}\n`;
 const ENOENT = 2;
 
-export async function openJournal(options: JournalOptions): Promise<Journal> {
+/** Reads what an earlier daemon left. The file is rewritten when there is something new to say. */
+export function openJournal(options: JournalOptions): Journal {
   const { directory, gate, log, nowMs, compactBytes = 64 * 1024, maxRecovered = 1000 } = options;
   const path = join(directory, FILE_NAME);
   let file: FileHandle | null = null;
@@ -57,27 +59,35 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   let compactedBytes = 0;
   let broken = false;
 
-  const jobs = await load();
+  let isClosed = false;
+  let wasDamaged = false;
+
+  const jobs = load();
   const recovered = [...jobs.values()];
 
   let waiting: { line: string; written: () => void }[] = [];
   let writing: Promise<void> | null = null;
   const stopThaw = gate.onThaw(() => void flush());
-  await compact().catch(reportBroken);
+  if (wasDamaged) writing = compact().catch(reportBroken).then(writeWaiting);
 
-  async function load(): Promise<Map<string, JournalJob>> {
+  function load(): Map<string, JournalJob> {
     let text = '';
     try {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
-      text = await readFile(path, 'utf8');
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      text = readFileSync(path, 'utf8');
     } catch (error) {
       if (errnoOf(error) !== ENOENT) reportBroken(error);
     }
     const { jobs: found, damaged } = replay(text);
-    if (damaged > 0) {
+    wasDamaged = damaged > 0;
+    if (wasDamaged) {
       const aside = `${path}.damaged`;
       log.warning(`${path}: ${damaged} damaged lines, the file is kept as ${aside}`);
-      await rename(path, aside).catch(reportBroken);
+      try {
+        renameSync(path, aside);
+      } catch (error) {
+        reportBroken(error);
+      }
     }
     for (const job of found.values()) job.end ??= { outcome: { kind: 'lost' }, endedAtMs: nowMs() };
     for (const id of [...found.keys()].slice(0, Math.max(0, found.size - maxRecovered))) found.delete(id);
@@ -88,12 +98,12 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   async function compact(): Promise<void> {
     const text = HEADER + [...jobs.values()].map(jobLines).join('');
     const temporary = `${path}.new`;
-    const next = await open(temporary, 'w', 0o600);
+    const next = await fs.open(temporary, 'w', 0o600);
     try {
       await next.writeFile(text);
       await next.sync();
-      await rename(temporary, path);
-      const parent = await open(directory, 'r');
+      await fs.rename(temporary, path);
+      const parent = await fs.open(directory, 'r');
       await parent.sync().finally(() => parent.close());
     } catch (error) {
       await next.close();
@@ -131,8 +141,9 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   }
 
   async function write(text: string): Promise<void> {
-    if (file === null) return;
-    if (sizeBytes > compactBytes && sizeBytes > 2 * compactedBytes) return compact();
+    if (isClosed) return;
+    // a new file has all that is known, this text too
+    if (file === null || (sizeBytes > compactBytes && sizeBytes > 2 * compactedBytes)) return compact();
     await file.writeFile(text);
     sizeBytes += Buffer.byteLength(text);
   }
@@ -162,6 +173,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     async close() {
       stopThaw();
       await flush();
+      isClosed = true;
       await file?.close().catch(() => undefined);
       file = null;
     },

@@ -1,8 +1,8 @@
 /** Files without a name, which are gone when they are closed, or when the daemon is. */
-import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { type FileHandle, open, unlink } from 'node:fs/promises';
+import { constants, promises as fs } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { uniqueName } from './unique-name.ts';
 
 /** Linux's O_TMPFILE, which node:fs does not have. */
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
@@ -13,11 +13,11 @@ const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
  */
 export async function openUnlinked(directory: string): Promise<FileHandle> {
   try {
-    return await open(directory, constants.O_RDWR | O_TMPFILE, 0o600);
+    return await fs.open(directory, constants.O_RDWR | O_TMPFILE, 0o600);
   } catch {
-    const path = join(directory, `output-${randomBytes(16).toString('hex')}`);
-    const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
-    await unlink(path);
+    const path = join(directory, `output-${uniqueName()}`);
+    const file = await fs.open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
+    await fs.unlink(path);
     return file;
   }
 }

@@ -50,7 +50,7 @@ function findObstacle(): string | undefined {
   } catch (error) {
     return `packages are missing and cannot be installed: ${error instanceof Error ? error.message : error}`;
   }
-  if (agentName === 'chr-agent' && !existsSync(path.join(projectDir, 'dist/chr-agent.mjs'))) {
+  if (agentName === 'chr-agent' && !existsSync(path.join(projectDir, 'dist/.complete'))) {
     return 'there is no dist/ to install in the guest: run make build';
   }
   return undefined;

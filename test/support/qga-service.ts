@@ -33,7 +33,7 @@ export async function startOurAgent(changes: Partial<QgaServiceOptions> = {}): P
     osReleaseFile: null,
     tzVariable: process.env.TZ,
   });
-  const scripts = await createJobs({
+  const scripts = createJobs({
     native,
     helperPath,
     log,

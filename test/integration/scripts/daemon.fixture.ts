@@ -6,7 +6,7 @@ import { createJobs } from '../../../src/scripts/jobs.ts';
 import { engineOptions, textRequest } from './engine.ts';
 
 const [directory = '', ...texts] = process.argv.slice(2);
-const engine = await createJobs(engineOptions(directory));
+const engine = createJobs(engineOptions(directory));
 const jobs = await Promise.all(texts.map((text) => engine.start(textRequest(text, 0))));
 process.stdout.write(`${JSON.stringify(jobs.map(({ pid }) => pid))}\n`);
 setInterval(() => undefined, 1000);

@@ -43,7 +43,7 @@ export async function openEngine(
 ): Promise<TestEngine> {
   const gate = createFreezeGate();
   const options = { ...engineOptions(directory, gate), ...more };
-  const engine = await createJobs(options);
+  const engine = createJobs(options);
   return {
     engine,
     gate,

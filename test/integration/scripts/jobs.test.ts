@@ -148,7 +148,7 @@ describe('what a script finds', () => {
     ]);
     expect(environment.split('\0').sort()).toEqual([
       '',
-      expect.stringMatching(/^CHR_AGENT_JOB=[0-9a-f]{16}$/),
+      expect.stringMatching(/^CHR_AGENT_JOB=[0-9a-f]+-[0-9a-f]+$/),
       'CHR_AGENT_ORIGIN=test',
       'HOME=/root',
       'LANG=C.UTF-8',

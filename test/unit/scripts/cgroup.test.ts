@@ -27,11 +27,11 @@ describe("the daemon's own cgroup2 directory", () => {
   const place = 'sys/fs/cgroup/system.slice/chr-agent.service';
   it('is found under systemd', async () => {
     machine(service, mount('/', '/sys/fs/cgroup', 'cgroup2'), place);
-    expect(await findOwnCgroup(root)).toBe(join(root, place));
+    expect(findOwnCgroup(root)).toBe(join(root, place));
   });
   it('is found in a mount of a part of the hierarchy', async () => {
     machine(service, mount('/system.slice', '/cg', 'cgroup2'), 'cg/chr-agent.service');
-    expect(await findOwnCgroup(root)).toBe(join(root, 'cg/chr-agent.service'));
+    expect(findOwnCgroup(root)).toBe(join(root, 'cg/chr-agent.service'));
   });
   it('is found beside version 1', async () => {
     machine(
@@ -39,15 +39,15 @@ describe("the daemon's own cgroup2 directory", () => {
       mount('/', '/sys/fs/cgroup/unified', 'cgroup2'),
       `sys/fs/cgroup/unified${place.slice('sys/fs/cgroup'.length)}`,
     );
-    expect(await findOwnCgroup(root)).toContain('/unified/system.slice');
+    expect(findOwnCgroup(root)).toContain('/unified/system.slice');
   });
   it('is null without cgroup2, its directory, or /proc', async () => {
     machine('4:memory:/a\n', mount('/', '/sys/fs/cgroup', 'cgroup2'), place);
-    expect(await findOwnCgroup(root)).toBeNull();
+    expect(findOwnCgroup(root)).toBeNull();
     machine(service, mount('/', '/sys/fs/cgroup', 'cgroup'), place);
-    expect(await findOwnCgroup(root)).toBeNull();
+    expect(findOwnCgroup(root)).toBeNull();
     machine('0::/other\n', mount('/', '/sys/fs/cgroup', 'cgroup2'), place);
-    expect(await findOwnCgroup(root)).toBeNull();
-    expect(await findOwnCgroup(join(root, 'missing'))).toBeNull();
+    expect(findOwnCgroup(root)).toBeNull();
+    expect(findOwnCgroup(join(root, 'missing'))).toBeNull();
   });
 });
