@@ -2,7 +2,6 @@
  * Any program, started as the upstream qemu-ga does: spec/qemu-ga.md section 6. It shares the agent's session and directory,
  * has no time limit, is never killed, and outlives the agent.
  */
-import { closeSync, openSync } from 'node:fs';
 import {
   type ExitStatus,
   type NativeAddon,
@@ -117,20 +116,14 @@ function startProgram(
   const ours: number[] = [];
   const theirs: number[] = [];
 
-  /** A pipe of which one end blocks, for the child; [ours, theirs]. */
+  /** [our end, the child's end]. */
   function pipeFor(direction: 'to-child' | 'from-child'): [number, number] {
     const [readEnd, writeEnd] = native.pipe();
     if (readEnd < 0) throw failed(-readEnd);
     const [mine, other] = direction === 'to-child' ? [writeEnd, readEnd] : [readEnd, writeEnd];
     ours.push(mine);
-    try {
-      // the addon's pipes do not block at either end; opened anew, an end has flags of its own
-      const theirEnd = openSync(`/proc/self/fd/${other}`, direction === 'to-child' ? 'r' : 'w');
-      theirs.push(theirEnd);
-      return [mine, theirEnd];
-    } finally {
-      native.close(other);
-    }
+    theirs.push(other);
+    return [mine, other];
   }
 
   function failed(errno: number): JobStartError {
@@ -168,7 +161,7 @@ function startProgram(
     for (const fd of ours) native.close(fd);
     throw error;
   } finally {
-    for (const fd of theirs) closeSync(fd);
+    for (const fd of theirs) native.close(fd);
   }
   const { pid, pidfd, pipes } = started;
 
