@@ -57,12 +57,13 @@ format: setup
 test-unit: native
 	vitest run --project unit
 test-integration: build
-	scripts/need-packages qemu-guest-agent
+	scripts/need-packages qemu-guest-agent socat procps
 	vitest run --project integration
 test: lint build
-	scripts/need-packages qemu-guest-agent
+	scripts/need-packages qemu-guest-agent socat procps
 	vitest run
 test-long: build
+	scripts/need-packages qemu-guest-agent socat procps
 	CHR_AGENT_LONG=1 vitest run
 bench: build
 	scripts/need-packages qemu-guest-agent
