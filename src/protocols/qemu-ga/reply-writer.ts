@@ -51,6 +51,11 @@ export class ReplyWriter {
     return this.#end > FLUSH_ABOVE_BYTES;
   }
 
+  /** Whether the channel is to tell when it can be written. */
+  get isWaiting(): boolean {
+    return this.#onDrained !== undefined;
+  }
+
   /** Writes what was collected. @returns whether all of it is out (or the channel is gone); else await {@link drained}. */
   flush(): boolean {
     while (this.#start < this.#end) {

@@ -55,8 +55,9 @@ export function createSession<Context>(options: SessionOptions<Context>): Sessio
   };
 
   function readable(): void {
-    if (isBusy) channel?.want(false, channel.isEdgeTriggered);
-    else pump();
+    if (!isBusy) pump();
+    // what waits in a socket would be reported again and again; an edge comes only once
+    else if (channel?.isEdgeTriggered === false && !writer.isWaiting) channel.want(false, false);
   }
 
   /** Answers what has been received, reads more, and so on until there is nothing, or something has to be waited for. */
@@ -186,7 +187,9 @@ export function createSession<Context>(options: SessionOptions<Context>): Sessio
   function trimWhenIdle(): void {
     trimTimer = undefined;
     const idleMs = performance.now() - lastActivityMs;
-    if (isBusy || idleMs < TRIM_AFTER_MS - 1) {
+    // what keeps it busy arms the timer again when it ends; until then (a host that is away for days) it would only wake up
+    if (isBusy) return;
+    if (idleMs < TRIM_AFTER_MS - 1) {
       trimTimer = setTimeout(trimWhenIdle, TRIM_AFTER_MS).unref();
       return;
     }

@@ -22,5 +22,6 @@ export interface Channel {
   want(readable: boolean, writable: boolean): void;
   /** Who is told. Given once, by the consumer. */
   listen(events: ChannelEvents): void;
+  /** Both readinesses are reported once more, so that a consumer that waits finds the channel ended. */
   close(): void;
 }

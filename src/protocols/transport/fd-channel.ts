@@ -57,6 +57,9 @@ export function createFdChannel(native: NativeAddon, fd: number, kind: ChannelKi
       isOpen = false;
       poller.close();
       native.close(fd);
+      // whoever waits for the channel learns from its next call that it has ended
+      events?.writable();
+      events?.readable();
     },
   };
 }

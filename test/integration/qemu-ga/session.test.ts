@@ -1,4 +1,10 @@
 /** One session over a real socket (spec qemu-ga.md sections 1 and 2). */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LineClient } from '../../support/line-client.ts';
 import { type OurAgent, startOurAgent } from '../../support/qga-service.ts';
@@ -163,6 +169,31 @@ describe('the commands', () => {
         agent.gate.open();
       }
     }));
+});
+
+describe('a device', () => {
+  it('is given up when the agent stops, also while a reply waits for the host', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'qga-tty-'));
+    const path = join(directory, 'tty');
+    // nobody reads the far side: a large reply gets stuck
+    const host = join(directory, 'host');
+    const tty = spawn('socat', [`PTY,link=${path},raw,echo=0`, `UNIX-LISTEN:${host}`]);
+    try {
+      while (!existsSync(path) || !existsSync(host)) await delay(10);
+      const onTty = await startOurAgent({ address: { method: 'isa-serial', path } });
+      await delay(100);
+      await onTty.stop();
+      const busy = await startOurAgent({ address: { method: 'isa-serial', path } });
+      const socket = connect(host).pause();
+      socket.write(`{"execute":"guest-ping","id":"${'A'.repeat(3_000)}"}`.repeat(2_000));
+      await delay(300);
+      await busy.stop();
+      socket.destroy();
+    } finally {
+      tty.kill();
+      rmSync(directory, { recursive: true });
+    }
+  });
 });
 
 describe('the lists', () => {

@@ -171,11 +171,13 @@ describe('a device', () => {
     const hostSocket = join(directory, 'host');
     const tty = await startTty(path, hostSocket);
     try {
-      void run({ method: 'isa-serial', path });
+      const ended = run({ method: 'isa-serial', path });
       await delay(100);
       const bytes = Buffer.from([...Array(256).keys()]);
       const received = await talkBytes(hostSocket, bytes);
       expect(received.equals(bytes)).toBe(true);
+      stop.abort();
+      await ended;
     } finally {
       tty.kill();
     }
