@@ -23,6 +23,8 @@ export interface CommandDeclaration<Schema extends ArgumentSchema, Context> {
   repliesOnSuccess?: false;
   /** The success reply begins with one byte 0xFF (guest-sync-delimited). */
   delimited?: true;
+  /** Hosts send it all the time: a success is no line in the audit log. */
+  frequent?: true;
   run(args: Arguments<Schema>, context: Context): CommandResult | Promise<CommandResult>;
 }
 
@@ -35,6 +37,7 @@ export interface Command<Context> {
   readonly returns: string;
   readonly repliesOnSuccess: boolean;
   readonly delimited: boolean;
+  readonly frequent: boolean;
   invoke(args: JsonObject, context: Context): CommandResult | Promise<CommandResult>;
 }
 
@@ -51,6 +54,7 @@ export function command<Schema extends ArgumentSchema, Context>(
     returns: declaration.returns,
     repliesOnSuccess: declaration.repliesOnSuccess ?? true,
     delimited: declaration.delimited ?? false,
+    frequent: declaration.frequent ?? false,
     invoke: (given, context) => run(parseArguments(args, given), context),
   };
 }

@@ -22,6 +22,7 @@ export class ReplyWriter {
   #start = 0;
   #end = 0;
   #usedBytes = 0;
+  #sentBytes = 0;
   #channel: Channel | undefined;
   #onDrained: (() => void) | undefined;
 
@@ -65,6 +66,7 @@ export class ReplyWriter {
       this.#start = count < 0 ? this.#end : this.#start + count;
     }
     if (this.#end > this.#usedBytes) this.#usedBytes = this.#end;
+    this.#sentBytes += this.#end;
     this.#start = 0;
     this.#end = 0;
     return true;
@@ -87,10 +89,12 @@ export class ReplyWriter {
 
   /**
    * Sends a reply part by part.
+   * @returns its length in bytes
    * @throws what the first read of its data throws; then nothing of the reply has been sent.
    */
-  async send(parts: readonly ReplyPart[]): Promise<void> {
+  async send(parts: readonly ReplyPart[]): Promise<number> {
     await this.drained();
+    this.#sentBytes = 0;
     for (const part of parts) {
       if (typeof part === 'string') await this.#sendText(part);
       else if (typeof part === 'function') await this.#sendText(lateText(part()));
@@ -98,6 +102,7 @@ export class ReplyWriter {
       else await this.#sendBase64(part);
     }
     await this.drained();
+    return this.#sentBytes;
   }
 
   /** Gives memory back after a large reply. @returns whether there was any. */

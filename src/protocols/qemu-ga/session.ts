@@ -8,7 +8,7 @@ import type { Channel } from '../transport/channel.ts';
 import { QapiError } from './errors.ts';
 import { Framing, type Message } from './json/framing.ts';
 import { READ_BYTES, ReceiveBuffer } from './json/receive-buffer.ts';
-import { isObject, type JsonValue } from './json/value.ts';
+import { isObject, type JsonObject, type JsonValue } from './json/value.ts';
 import { type ReplyPart, type ReplyValue, toParts } from './json/writer.ts';
 import { type Command, type CommandResult, type Registry, SILENT } from './registry.ts';
 import { ReplyWriter } from './reply-writer.ts';
@@ -17,6 +17,18 @@ import { ReplyWriter } from './reply-writer.ts';
 const TRIM_AFTER_MS = 1_000;
 /** Reads in a row before other events get their turn. */
 const READS_PER_TURN = 16;
+
+/** libvirt's limit for one reply (spec section 8). */
+const LIBVIRT_LIMIT_BYTES = 10 * 1024 * 1024;
+
+/** A command on its way. */
+interface Call {
+  readonly name: string;
+  readonly frequent: boolean;
+  readonly id: JsonValue | undefined;
+  readonly beganAtMs: number;
+}
+const NO_CALL: Call = { name: 'a malformed request', frequent: true, id: undefined, beganAtMs: 0 };
 
 export interface SessionOptions<Context> {
   native: NativeAddon;
@@ -124,46 +136,66 @@ export function createSession<Context>(options: SessionOptions<Context>): Sessio
     const id = isObject(message.value) ? message.value.get('id') : undefined;
     try {
       const { command, args } = registry.resolve(message.value);
-      log.debug(`qemu-ga: ${command.name}`);
-      const result = command.invoke(args, context);
-      if (result instanceof Promise) {
-        writer.flush();
-        waitFor(answerLater(command, result, id));
-      } else {
-        reply(successReply(command, result, id), id);
-      }
+      const call: Call = { name: command.name, frequent: command.frequent, id, beganAtMs: performance.now() };
+      perform(command, args, call);
     } catch (error) {
+      log.debug(`qemu-ga: request refused: ${error instanceof Error ? error.message : String(error)}`);
       reply(failureReply(error, id));
     }
   }
 
-  async function answerLater(
-    command: Command<Context>,
-    result: Promise<CommandResult>,
-    id: JsonValue | undefined,
-  ): Promise<void> {
-    const parts = await result.then(
-      (value) => successReply(command, value, id),
-      (error: unknown) => failureReply(error, id),
-    );
-    await sendReply(parts, id);
+  function perform(command: Command<Context>, args: JsonObject, call: Call): void {
+    const succeeded = (result: CommandResult): ReplyPart[] => {
+      if (!call.frequent) audit(call, 'ok');
+      return successReply(command, result, call.id);
+    };
+    const failed = (error: unknown): ReplyPart[] => {
+      audit(call, `error: ${error instanceof Error ? error.message : String(error)}`);
+      return failureReply(error, call.id);
+    };
+    let parts: ReplyPart[];
+    try {
+      const result = command.invoke(args, context);
+      if (result instanceof Promise) {
+        writer.flush();
+        waitFor(result.then(succeeded, failed).then((later) => sendReply(later, call)));
+        return;
+      }
+      parts = succeeded(result);
+    } catch (error) {
+      parts = failed(error);
+    }
+    reply(parts, call);
   }
 
-  async function sendReply(parts: readonly ReplyPart[], id: JsonValue | undefined): Promise<void> {
+  /** One line a command: what, how it ended, how long it took. Arguments may be secrets and are never logged. */
+  function audit({ name, beganAtMs }: Call, outcome: string): void {
+    log.info(`qemu-ga: ${name}: ${outcome}, ${(performance.now() - beganAtMs).toFixed(1)} ms`);
+  }
+
+  async function sendReply(parts: readonly ReplyPart[], call: Call): Promise<void> {
+    let sentBytes: number;
     try {
-      await writer.send(parts);
+      sentBytes = await writer.send(parts);
     } catch (error) {
-      await writer.send(failureReply(error, id)); // the data could not be read, and nothing has been sent
+      // the data could not be read, and nothing has been sent
+      sentBytes = await writer.send(failureReply(error, call.id));
     }
     framing.release();
+    if (sentBytes > LIBVIRT_LIMIT_BYTES) {
+      log.warning(
+        `qemu-ga: the reply to ${call.name} has ${sentBytes} bytes: libvirt breaks the channel above 10 MiB; ` +
+          'read files in pieces of at most 7 MiB, and let scripts with more output write it to a file',
+      );
+    }
   }
 
   /** Small replies are collected and go out together when the input received so far is answered. */
-  function reply(parts: readonly ReplyPart[], id?: JsonValue): void {
+  function reply(parts: readonly ReplyPart[], call?: Call): void {
     const [text] = parts;
     const isSmall = parts.length === 1 && typeof text === 'string' && writer.append(text);
     if (!isSmall) {
-      waitFor(sendReply(parts, id));
+      waitFor(sendReply(parts, call ?? NO_CALL));
       return;
     }
     framing.release();

@@ -171,6 +171,38 @@ describe('the commands', () => {
     }));
 });
 
+describe('the log', () => {
+  it('has one line a command with outcome and time, none for frequent ones, and no arguments', async () => {
+    const logged = await startOurAgent();
+    const client = new LineClient(logged.socketPath);
+    await client.result('guest-ping');
+    await client.result('guest-get-host-name');
+    await client.result('guest-exec', { 'input-data': btoa('echo secret') });
+    await client.command('guest-exec', { path: 'missing' });
+    await client.close();
+    await logged.stop();
+    expect(logged.logLines.filter((line) => line.startsWith('info: qemu-ga'))).toEqual([
+      expect.stringMatching(/^info: qemu-ga: guest-get-host-name: ok, [\d.]+ ms$/),
+      expect.stringMatching(/^info: qemu-ga: guest-exec: ok, [\d.]+ ms$/),
+      expect.stringMatching(
+        /^info: qemu-ga: guest-exec: error: Failed to execute .* directory\), [\d.]+ ms$/,
+      ),
+    ]);
+  });
+
+  it('tells the remedy when a reply is too long for libvirt', async () => {
+    const logged = await startOurAgent();
+    const client = new LineClient(logged.socketPath);
+    const handle = await client.result('guest-file-open', { path: '/dev/zero' });
+    client.send(`{"execute":"guest-file-read","arguments":{"handle":${handle},"count":9000000}}`);
+    await client.readThrough('\n');
+    await client.result('guest-ping');
+    await client.close();
+    await logged.stop();
+    expect(logged.logLines).toContainEqual(expect.stringContaining('read files in pieces of at most 7 MiB'));
+  });
+});
+
 describe('a device', () => {
   it('is given up when the agent stops, also while a reply waits for the host', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'qga-tty-'));

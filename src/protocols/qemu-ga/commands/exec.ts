@@ -55,6 +55,7 @@ export const execCommands = [
   command({
     name: 'guest-exec-status',
     since: '2.5',
+    frequent: true,
     doc: 'What became of it. Once it says `exited`, the agent forgets it.',
     args: { pid: required(int, 'pid that guest-exec returned') },
     returns: '{exited, exitcode?, signal?, out-data?, err-data?, out-truncated?, err-truncated?}',

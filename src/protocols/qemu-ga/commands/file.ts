@@ -45,6 +45,7 @@ export const fileCommands = [
   command({
     name: 'guest-file-read',
     since: '0.15',
+    frequent: true,
     doc: 'Reads from the current position.',
     args: { handle, count: optional(int, 'bytes to read, up to 48 MiB; default 4096') },
     returns: '{count, buf-b64, eof}',
@@ -59,6 +60,7 @@ export const fileCommands = [
   command({
     name: 'guest-file-write',
     since: '0.15',
+    frequent: true,
     doc: 'Writes at the current position.',
     args: {
       handle,
@@ -78,6 +80,7 @@ export const fileCommands = [
   command({
     name: 'guest-file-seek',
     since: '0.15',
+    frequent: true,
     doc: 'Moves the current position.',
     args: {
       handle,
@@ -98,6 +101,7 @@ export const fileCommands = [
   command({
     name: 'guest-file-flush',
     since: '0.15',
+    frequent: true,
     doc: 'Nothing is held back, so this only checks the handle.',
     args: { handle },
     returns: 'nothing',

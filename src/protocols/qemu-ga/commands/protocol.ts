@@ -9,6 +9,7 @@ export const protocolCommands = [
   command({
     name: 'guest-sync-delimited',
     since: '1.1',
+    frequent: true,
     doc: 'Sends a number back, after one byte 0xFF that no other reply contains.',
     args: syncArgs,
     returns: 'int',
@@ -18,6 +19,7 @@ export const protocolCommands = [
   command({
     name: 'guest-sync',
     since: '0.15',
+    frequent: true,
     doc: 'Sends a number back.',
     args: syncArgs,
     returns: 'int',
@@ -26,6 +28,7 @@ export const protocolCommands = [
   command({
     name: 'guest-ping',
     since: '0.15',
+    frequent: true,
     doc: 'Answers.',
     args: {},
     returns: 'nothing',
