@@ -5,9 +5,10 @@ import { int, optional, str } from '../schema.ts';
 import { performed, requireSuccess } from './actions.ts';
 import type { QgaContext } from './context.ts';
 
+const NS_PER_SECOND = 1_000_000_000n;
 const NS_PER_MICROSECOND = 1_000n;
-/** 1970 to 2069: what qemu-ga takes for a time. */
-const FIRST_INVALID_YEAR = 2070;
+/** Years from 1970 to 2069 are what qemu-ga takes for a time. */
+const FIRST_INVALID_SECOND = BigInt(Date.UTC(2070, 0) / 1000);
 
 export const systemCommands = [
   command({
@@ -33,9 +34,12 @@ export const systemCommands = [
         requireSuccess(read, 'set hardware clock to system time', native);
         return undefined;
       }
-      const year = new Date(Number(time / 1_000_000n)).getUTCFullYear();
-      if (time < 0n || !(year < FIRST_INVALID_YEAR)) throw new QapiError('Invalid time');
-      const result = await performed(() => guest.actions.setRealTimeClock(time));
+      // a timeval, as qemu-ga makes it: both parts cut towards zero
+      const seconds = time / NS_PER_SECOND;
+      const microseconds = (time % NS_PER_SECOND) / NS_PER_MICROSECOND;
+      if (seconds < 0n || seconds >= FIRST_INVALID_SECOND) throw new QapiError('Invalid time');
+      const nanoseconds = seconds * NS_PER_SECOND + microseconds * NS_PER_MICROSECOND;
+      const result = await performed(() => guest.actions.setRealTimeClock(nanoseconds));
       if (result < 0) throw new QapiError(`Failed to set time to guest: ${native.errorText(-result)}`);
       const written = await performed(() => guest.actions.syncHardwareClock('to-rtc'));
       requireSuccess(written, 'set hardware clock to system time', native);
