@@ -7,27 +7,26 @@ import { pathToFileURL } from 'node:url';
 import type { Result } from './report.ts';
 import { advantage, type Row } from './row.ts';
 
-const WIDTH = 880;
-const LABEL_WIDTH = 400;
+const WIDTH = 900;
+const LABEL_WIDTH = 420;
 const AXIS_WIDTH = WIDTH - LABEL_WIDTH - 70;
 const ROW_HEIGHT = 26;
 const BAR_HEIGHT = 14;
 const TOP = 64;
-const TICKS = [0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64];
+const TICKS = [0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128];
 
-/** Colours that are readable on white and on black; text follows the reader's scheme where the viewer knows it. */
+/** The first colours are readable on white and on black; a viewer that knows its reader's scheme takes better ones. */
 const STYLE = `
-  text { font: 13px system-ui, sans-serif; fill: #57606a }
-  .title { font-size: 16px; font-weight: 600; fill: #24292f }
+  text { font: 13px system-ui, sans-serif; fill: #768390 }
+  .title { font-size: 16px; font-weight: 600 }
   .small { font-size: 11px }
   .grid { stroke: #8c959f; stroke-opacity: .35 }
   .one { stroke: #8c959f; stroke-width: 1.5 }
   .better { fill: #2f81f7 }
   .worse { fill: #d1732b }
-  .target { stroke: #8250df; stroke-width: 2.5 }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #b1bac4 } .title { fill: #f0f6fc } .target { stroke: #c297ff }
-  }`;
+  .target { stroke: #a371f7; stroke-width: 2.5 }
+  @media (prefers-color-scheme: light) { text { fill: #57606a } .title { fill: #24292f } .target { stroke: #8250df } }
+  @media (prefers-color-scheme: dark) { text { fill: #b1bac4 } .title { fill: #f0f6fc } .target { stroke: #c297ff } }`;
 
 export function chart(result: Result): string {
   const bars = result.cases.flatMap(({ rows }) => rows).flatMap(toBar);

@@ -49,7 +49,9 @@ async function main(): Promise<number> {
   buildClient();
   const missing = peerMissing();
   if (missing !== undefined) print(`${missing}: only the agent itself is measured\n\n`);
-  const filesDir = mkdtempSync(join(memoryDirectory(), 'chr-agent-bench-'));
+  // the agents' own files go there too (os.tmpdir): it is not the disk that is measured
+  process.env.TMPDIR = memoryDirectory();
+  const filesDir = mkdtempSync(join(process.env.TMPDIR, 'chr-agent-bench-'));
   const context: BenchContext = {
     program: options.program,
     hasPeer: missing === undefined,
@@ -134,10 +136,10 @@ function parseOptions() {
   };
 }
 
-/** A directory in memory with room for the files, so that no disk is measured; both sides use the same one. */
+/** A directory in memory with room for the transferred files, or else the usual one; both sides use the same. */
 function memoryDirectory(): string {
   const TMPFS_MAGIC = 0x01021994;
-  const NEEDED_BYTES = 512 * 1024 * 1024;
+  const NEEDED_BYTES = 512 * 2 ** 20;
   try {
     const { type, bavail, bsize } = statfsSync('/dev/shm');
     if (type === TMPFS_MAGIC && bavail * bsize > NEEDED_BYTES) return '/dev/shm';

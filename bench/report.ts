@@ -56,8 +56,13 @@ export function formatRows(rows: readonly Row[]): string {
   const widths = HEADINGS.map((heading, column) =>
     Math.max(heading.length, ...cells.map((line) => (line[column] ?? '').length)),
   );
+  const isUsed = HEADINGS.map((_heading, column) => cells.some((line) => line[column] !== ''));
   const format = (line: readonly string[]) =>
-    `${line.map((cell, column) => cell[column === 0 ? 'padEnd' : 'padStart'](widths[column] ?? 0)).join('  ')}`.trimEnd();
+    line
+      .map((cell, column) => cell[column === 0 ? 'padEnd' : 'padStart'](widths[column] ?? 0))
+      .filter((_cell, column) => isUsed[column])
+      .join('  ')
+      .trimEnd();
   const lines = [format(HEADINGS)];
   cells.forEach((line, index) => {
     lines.push(format(line));

@@ -35,12 +35,12 @@ export function spreadOf(samples: readonly number[]): Spread {
   return { median, min: at(0), max: at(sorted.length - 1), samples };
 }
 
-/** How many times better than the peer we are; null without one, or if there is nothing to divide. */
+/** How many times better than the peer we are; null without one, or if either has nothing to compare. */
 export function advantage({ better, ours, peer }: Row): number | null {
   if (peer === null) return null;
   const [above, below] =
     better === 'higher' ? [ours.median, peer.spread.median] : [peer.spread.median, ours.median];
-  return below > 0 ? above / below : null;
+  return above > 0 && below > 0 ? above / below : null;
 }
 
 /**

@@ -55,7 +55,7 @@ export const exec: BenchCase = {
     );
     rows.push(
       rowOf(scripts, milliseconds, {
-        name: 'script `true` (chr profile; qemu-ga: sh -c), polled every 1 ms',
+        name: 'a script (chr profile; qemu-ga: sh -c), polled every 1 ms',
         unit: 'ms',
         better: 'lower',
         note: pollsOf(scripts),

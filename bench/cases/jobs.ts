@@ -88,7 +88,7 @@ function burstRows(samples: Awaited<ReturnType<typeof bursts>>, what: string): R
       note: `${answers} answers on the control socket a round`,
     }),
     rowOf(samples, ({ gap99Ms }) => gap99Ms, {
-      name: `p99 of silence on the channel, ${JOBS} ${what} + pings pipelined`,
+      name: `p99 of silence on the channel, ${JOBS} ${what} + pings`,
       unit: 'ms',
       better: 'lower',
       target: { kind: 'at-most', limit: 20, isTime: true },
@@ -102,7 +102,6 @@ function burstRows(samples: Awaited<ReturnType<typeof bursts>>, what: string): R
 }
 
 interface HarnessResult {
-  nothing: number[];
   program: number[];
   script: number[];
   programsAtOnce: number[];
@@ -131,12 +130,12 @@ function blockRows({ program, effort }: BenchContext): Row[] {
       unit: 'ms',
       better: 'lower',
       target: hasTarget ? { kind: 'at-most', limit: 1, isTime: true } : null,
-      note: `p99 ${p99(values).toFixed(2)}; without a start: ${spreadOf(result.nothing).median.toFixed(2)}, p99 ${p99(result.nothing).toFixed(2)}`,
+      note: hasTarget ? `p99 ${p99(values).toFixed(2)}` : '',
     });
   return [
-    row('event loop held up by the start of a program', result.program, true),
-    row('event loop held up by the start of a script', result.script, true),
-    row(`longest hold-up, ${JOBS} programs at once`, result.programsAtOnce, false),
-    row(`longest hold-up, ${JOBS} scripts at once`, result.scriptsAtOnce, false),
+    row('event loop busy with the start of a program', result.program, true),
+    row('event loop busy with the start of a script', result.script, true),
+    row(`longest delay of the event loop, ${JOBS} programs at once`, result.programsAtOnce, false),
+    row(`longest delay of the event loop, ${JOBS} scripts at once`, result.scriptsAtOnce, false),
   ];
 }

@@ -1,6 +1,6 @@
 /*
  * chr-agent-helper: one small static program with a mode for each thing that must go on when the daemon does not.
- * No stdio and no malloc, so that it stays small and can run from locked memory.
+ * No stdio and no malloc of its own, so that it stays small and can run from locked memory.
  */
 #ifndef CHR_AGENT_HELPER_H
 #define CHR_AGENT_HELPER_H
@@ -10,5 +10,8 @@
 
 /* Mode `job`: supervises one script (job.c). The arguments are those after the mode's name. */
 int job_main(int argc, char **argv);
+
+/* Mode `guard`: freezes file systems and leaves none frozen (guard.c). */
+int guard_main(int argc, char **argv);
 
 #endif

@@ -9,6 +9,8 @@ int main(int argc, char **argv)
 {
 	if (argc >= 2 && strcmp(argv[1], "job") == 0)
 		return job_main(argc - 2, argv + 2);
-	write_text(STDERR_FILENO, "chr-agent-helper: started by chr-agent only; modes: job\n");
+	if (argc >= 2 && strcmp(argv[1], "guard") == 0)
+		return guard_main(argc - 2, argv + 2);
+	write_text(STDERR_FILENO, "chr-agent-helper: started by chr-agent only; modes: job, guard\n");
 	return EXIT_USAGE;
 }

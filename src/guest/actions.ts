@@ -8,15 +8,18 @@
 import { accessSync, constants, promises as fs } from 'node:fs';
 import { join } from 'node:path';
 import type { Log } from '../log.ts';
-import type { NativeAddon } from '../native/addon.ts';
+import type { NativeAddon, Trimmed } from '../native/addon.ts';
 import type { FileOwner } from './actions/authorized-keys.ts';
 import { deviceMajor, inOwnNetworkNamespace, isInside } from './actions/environment.ts';
-import { type Action, ActionRefused, type PowerMode, refusal } from './actions/policy.ts';
+import { type GuardProcess, startGuardProcess } from './actions/guard-process.ts';
+import { type Action, ActionRefused, type PowerMode, refusal, type SuspendMode } from './actions/policy.ts';
 import { negativeErrno } from './linux/system-error.ts';
 import { createProgramRunner, type ProgramRequest, type ProgramResult, type RunProgram } from './program.ts';
+import type { SuspendResult } from './suspend.ts';
 
 export type { FileOwner } from './actions/authorized-keys.ts';
-export { ActionRefused, type PowerMode } from './actions/policy.ts';
+export type { GuardProcess } from './actions/guard-process.ts';
+export { ActionRefused, type PowerMode, type SuspendMode } from './actions/policy.ts';
 
 /** A mount point, opened read-only by whoever owns it: freezing must not depend on opening it again. */
 export interface OpenMount {
@@ -27,6 +30,8 @@ export interface OpenMount {
 export interface Actions {
   /** Shuts down or restarts by the system's own program, and waits for that program. */
   power(mode: PowerMode): Promise<ProgramResult>;
+  /** Puts the machine to sleep. */
+  suspend(mode: SuspendMode): Promise<SuspendResult>;
   /** Sets the system clock, ns since 1970: 0 or -errno. */
   setRealTimeClock(nanoseconds: bigint): number;
   /** hwclock: `to-rtc` writes the system time to the hardware clock (-w), `from-rtc` reads it (-s). */
@@ -35,8 +40,16 @@ export interface Actions {
   freeze(mount: OpenMount): Promise<number>;
   /** FITHAW: 0 or -errno. */
   thaw(mount: OpenMount): Promise<number>;
-  /** FITRIM over the whole file system, extents of at least `minimumBytes`: bytes trimmed or -errno. */
-  trim(mount: OpenMount, minimumBytes: number): Promise<number>;
+  /**
+   * Starts the guard, the program that freezes and thaws (native/helper/guard.c has its protocol); -errno if it cannot be
+   * started. Before it is told to open a mount, {@link Actions.mayFreeze} is asked. In a run with `noActions` the guard
+   * itself too refuses what is on no loop device.
+   */
+  startFreezeGuard(options: { helperPath: string; timeLimitMs: number }): GuardProcess | number;
+  /** @throws {ActionRefused} if this run may not freeze, or thaw, that file system. */
+  mayFreeze(action: 'freeze' | 'thaw', mount: { mountPoint: string; major: number }): void;
+  /** FITRIM over the whole file system, extents of at least `minimumBytes` (0 to 2^64-1); or -errno. */
+  trim(mount: OpenMount, minimumBytes: bigint): Promise<Trimmed | number>;
   /** 0 or -errno. */
   setCpuOnline(cpu: number, online: boolean): Promise<number>;
   /** 0 or -errno. Taking memory offline may last seconds, since the kernel moves its pages away. */
@@ -47,7 +60,7 @@ export interface Actions {
    * Replaces `<home>/.ssh/authorized_keys` (directory 0700, file 0600, both the owner's): 0 or -errno. Symbolic links
    * that the user may have put there are not followed.
    */
-  writeAuthorizedKeys(home: string, owner: FileOwner, content: string): Promise<number>;
+  writeAuthorizedKeys(home: string, owner: FileOwner, content: string | Uint8Array): Promise<number>;
   /** Runs tc(8). `input` is what `-batch -` reads. */
   changeQdisc(args: readonly string[], input?: Uint8Array): Promise<ProgramResult>;
 }
@@ -91,6 +104,12 @@ export function createActions(options: ActionsOptions): Actions {
       check(() => ({ kind: 'power', mode }));
       return run(powerRequest(mode));
     },
+    async suspend(mode) {
+      check(() => ({ kind: 'suspend', mode }));
+      const { suspendMachine } = await import('./suspend.ts');
+      const writePowerState = (word: string) => writeSysfs(join(root, 'sys/power/state'), word);
+      return suspendMachine(mode, { run, writePowerState, log, root });
+    },
     setRealTimeClock(nanoseconds) {
       check(() => ({ kind: 'set-clock' }));
       return native.setRealTimeClock(nanoseconds);
@@ -106,6 +125,12 @@ export function createActions(options: ActionsOptions): Actions {
     async thaw({ mountPoint, fd }) {
       check(() => ({ kind: 'thaw', mountPoint, deviceMajor: deviceMajor(fd) }));
       return native.thaw(fd);
+    },
+    startFreezeGuard({ helperPath, timeLimitMs }) {
+      return startGuardProcess(native, helperPath, timeLimitMs, noActions);
+    },
+    mayFreeze(action, { mountPoint, major }) {
+      check(() => ({ kind: action, mountPoint, deviceMajor: major }));
     },
     async trim({ mountPoint, fd }, minimumBytes) {
       check(() => ({ kind: 'trim', mountPoint }));

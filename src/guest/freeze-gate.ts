@@ -8,39 +8,62 @@ export interface FreezeGate {
   whenThawed(): Promise<void>;
   /** Calls back after each thaw; returns the way to stop that. */
   onThaw(listener: () => void): () => void;
+  /**
+   * Does a piece of work with files: begins when thawed, and a freeze waits for its end. Keep it to what must not be
+   * interrupted: a freeze does not wait long.
+   */
+  pass<T>(work: () => Promise<T>): Promise<T>;
 }
 
 export interface FreezeGateControl extends FreezeGate {
-  shut(): void;
+  /** Shuts it at once; resolves when the work that passed before has ended. */
+  shut(): Promise<void>;
   open(): void;
 }
 
 export function createFreezeGate(): FreezeGateControl {
   let frozen = false;
+  let inside = 0;
   const listeners = new Set<() => void>();
+  let thaw = Promise.withResolvers<void>();
+  let emptied = Promise.withResolvers<void>();
+
+  async function whenThawed(): Promise<void> {
+    // it may be shut again before the one who waited gets his turn
+    while (frozen) await thaw.promise;
+  }
+
   return {
     get frozen() {
       return frozen;
     },
-    whenThawed() {
-      if (!frozen) return Promise.resolve();
-      return new Promise((resolve) => {
-        const stop = this.onThaw(() => {
-          stop();
-          resolve();
-        });
-      });
-    },
+    whenThawed,
     onThaw(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    shut() {
+    async pass(work) {
+      if (frozen) await whenThawed();
+      inside += 1;
+      try {
+        return await work();
+      } finally {
+        inside -= 1;
+        if (inside === 0) {
+          emptied.resolve();
+          emptied = Promise.withResolvers();
+        }
+      }
+    },
+    async shut() {
       frozen = true;
+      while (inside > 0) await emptied.promise;
     },
     open() {
       if (!frozen) return;
       frozen = false;
+      thaw.resolve();
+      thaw = Promise.withResolvers();
       for (const listener of [...listeners]) listener();
     },
   };

@@ -78,6 +78,22 @@ export interface ExitStatus {
   signal: number;
 }
 
+/** What FITRIM did. */
+export interface Trimmed {
+  trimmedBytes: bigint;
+  /** What the file system took for the minimum: at least what its device can discard. */
+  minimumBytes: bigint;
+}
+
+/** Sizes of a file system, in blocks of `blockBytes`. */
+export interface FileSystemSize {
+  blocks: bigint;
+  freeBlocks: bigint;
+  /** Of the free ones, those that are not reserved for root. */
+  availableBlocks: bigint;
+  blockBytes: bigint;
+}
+
 /** Bits 0 and 1 of {@link NativeAddon.scanString}'s result. */
 export const SCAN_NON_BASE64 = 1;
 export const SCAN_NON_ASCII = 2;
@@ -140,8 +156,13 @@ export interface NativeAddon {
   freeze(fd: number): Promise<number>;
   /** FITHAW. */
   thaw(fd: number): Promise<number>;
-  /** FITRIM over the whole range: bytes trimmed or -errno. */
-  trim(fd: number, minimumBytes: number): Promise<number>;
+  /** FITRIM over the whole range, of extents of at least `minimumBytes` (0 to 2^64-1); or -errno. */
+  trim(fd: number, minimumBytes: bigint): Promise<Trimmed | number>;
+  // (these two are given a path, and do not keep the process alive)
+  /** statfs(2), or -errno. */
+  statfs(path: string): Promise<FileSystemSize | number>;
+  /** A log page (0 to 255) of an NVMe disk's controller, `bytes` long (4 to 4096, a multiple of 4); or -errno. */
+  nvmeLogPage(device: string, page: number, bytes: number): Promise<Buffer | number>;
 
   // --- strict base64 (spec qemu-ga.md section 3) and JSON string scanning
   /**

@@ -159,7 +159,7 @@ export function createJobs(options: JobsOptions): ScriptEngine {
         // the directory should be in memory, but if it is not, frozen means frozen
         track(
           leftovers,
-          gate.whenThawed().then(() => texts.remove(path)),
+          gate.pass(() => texts.remove(path)),
         );
       };
       const argv = commandForText(path, source.text, interpreter);
@@ -173,8 +173,7 @@ export function createJobs(options: JobsOptions): ScriptEngine {
 
   async function start(request: JobRequest): Promise<Job> {
     if (draining) throw startError(ECANCELED);
-    await gate.whenThawed();
-    const { argv, cleanUp } = await prepare(request.source);
+    const { argv, cleanUp } = await gate.pass(() => prepare(request.source));
     const id = uniqueName();
     const output = request.captureOutput ? outputs.create() : null;
     let script: Script;

@@ -68,7 +68,7 @@ export function openJournal(options: JournalOptions): Journal {
   let waiting: { line: string; written: () => void }[] = [];
   let writing: Promise<void> | null = null;
   const stopThaw = gate.onThaw(() => void flush());
-  if (wasDamaged) writing = compact().catch(reportBroken).then(writeWaiting);
+  if (wasDamaged) writing = gate.pass(compact).catch(reportBroken).then(writeWaiting);
 
   function load(): Map<string, JournalJob> {
     let text = '';
@@ -134,7 +134,8 @@ export function openJournal(options: JournalOptions): Journal {
     while (waiting.length > 0 && !gate.frozen) {
       const batch = waiting;
       waiting = [];
-      await write(batch.map(({ line }) => line).join('')).catch(reportBroken);
+      const text = batch.map(({ line }) => line).join('');
+      await gate.pass(() => write(text)).catch(reportBroken);
       for (const { written } of batch) written();
     }
     writing = null;

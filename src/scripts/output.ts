@@ -139,8 +139,9 @@ class CapturedOutput implements Output {
     const wanted = Math.min(end - start, this.sizeBytes - position);
     if (wanted <= 0 || this.#released) return 0;
     if (this.#file === null) return this.#memory.read(target.subarray(start, start + wanted), position);
-    await thawed(this.#shared.gate);
-    const { bytesRead } = await this.#call((file) => file.read(target, start, wanted, position));
+    const { bytesRead } = await this.#shared.gate.pass(() =>
+      this.#call((file) => file.read(target, start, wanted, position)),
+    );
     return bytesRead;
   }
 
@@ -211,22 +212,24 @@ class CapturedOutput implements Output {
       return this.#truncate('too much is spilled already');
     let file: FileHandle | null = null;
     try {
-      await thawed(gate);
-      file = await openUnlinked(spillDir);
+      const opened = await gate.pass(() => openUnlinked(spillDir));
+      file = opened;
       let position = 0;
       for (const piece of memory.pieces()) {
         for (let done = 0; done < piece.length; ) {
-          await thawed(gate);
-          const { bytesWritten } = await file.write(piece, done, piece.length - done, position + done);
+          const from = done;
+          const { bytesWritten } = await gate.pass(() =>
+            opened.write(piece, from, piece.length - from, position + from),
+          );
           done += bytesWritten;
         }
         position += piece.length;
       }
     } catch (error) {
-      await file?.close().catch(() => undefined);
+      if (file !== null) await this.#close(file);
       return this.#truncate(error);
     }
-    if (this.#released) return void (await file.close().catch(() => undefined));
+    if (this.#released) return this.#close(file);
     this.#freeMemory();
     this.#file = file;
     this.#addSpilled(memory.sizeBytes);
@@ -241,9 +244,8 @@ class CapturedOutput implements Output {
     let done = 0;
     try {
       while (done < kept.length && !this.#released) {
-        await thawed(gate);
-        const { bytesWritten } = await this.#call((file) =>
-          file.write(kept, done, kept.length - done, position + done),
+        const { bytesWritten } = await gate.pass(() =>
+          this.#call((file) => file.write(kept, done, kept.length - done, position + done)),
         );
         done += bytesWritten;
       }
@@ -285,7 +287,12 @@ class CapturedOutput implements Output {
     const file = this.#file;
     this.#file = null;
     this.#addSpilled(-this.#spilledBytes);
-    file.close().catch(() => undefined);
+    void this.#close(file);
+  }
+
+  /** Also a write: a file without a name is deleted by it. Never rejects. */
+  async #close(file: FileHandle): Promise<void> {
+    await this.#shared.gate.pass(() => file.close()).catch(() => undefined);
   }
 }
 
@@ -293,8 +300,4 @@ class CapturedOutput implements Output {
 function fillEnd(got: number): FillResult | null {
   if (got > 0) return null;
   return got === -EAGAIN || got === -EINTR ? 'empty' : 'end';
-}
-
-async function thawed(gate: FreezeGate): Promise<void> {
-  while (gate.frozen) await gate.whenThawed();
 }

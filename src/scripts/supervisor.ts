@@ -2,8 +2,9 @@
  * One script under the helper program (native/helper/job.c has the protocol): starts it, collects its output, and knows
  * how it ended.
  */
-import { type NativeAddon, POLL_READABLE } from '../native/addon.ts';
+import type { NativeAddon } from '../native/addon.ts';
 import { errnoOf } from './files.ts';
+import { readLines, reap } from './helper-stream.ts';
 import { JobStartError } from './job.ts';
 import type { Output } from './output.ts';
 import { type PipeReader, readPipe } from './pipe-reader.ts';
@@ -46,8 +47,6 @@ export type SupervisorNative = Pick<
 >;
 
 const SIGKILL = 9;
-const EAGAIN = 11;
-const EINTR = 4;
 const ETIMEDOUT = 110;
 const ESRCH = 3;
 const EIO = 5;
@@ -193,46 +192,4 @@ function helperArguments(command: ScriptCommand): string[] {
     '--',
     ...argv,
   ];
-}
-
-/** Longer than any line; shared, since every read is used up at once. */
-const lineBuffer = Buffer.allocUnsafeSlow(256);
-
-/** Calls back for each line of a stream, then once for its end. Returns the way to stop. */
-function readLines(
-  native: Pick<NativeAddon, 'Poller' | 'read'>,
-  fd: number,
-  onLine: (line: string) => void,
-  onEnd: () => void,
-): () => void {
-  let partial = '';
-  const poller = new native.Poller(fd, 'level', () => {
-    const got = native.read(fd, lineBuffer, 0, lineBuffer.length);
-    if (got === -EAGAIN || got === -EINTR) return;
-    if (got <= 0) return onEnd();
-    const lines = (partial + lineBuffer.toString('latin1', 0, got)).split('\n');
-    partial = lines.pop() ?? '';
-    for (const line of lines) onLine(line);
-  });
-  poller.interest(POLL_READABLE);
-  return () => poller.close();
-}
-
-/** Waits for a process that is ending, so that it leaves no zombie, and closes its pidfd. */
-function reap(
-  native: Pick<NativeAddon, 'Poller' | 'waitPidfd' | 'close'>,
-  pidfd: number,
-  done: () => void,
-): void {
-  if (native.waitPidfd(pidfd) !== null) {
-    native.close(pidfd);
-    return done();
-  }
-  const poller = new native.Poller(pidfd, 'level', () => {
-    if (native.waitPidfd(pidfd) === null) return;
-    poller.close();
-    native.close(pidfd);
-    done();
-  });
-  poller.interest(POLL_READABLE);
 }

@@ -24,7 +24,9 @@ export class GuestConsole {
   static async open(path: string): Promise<GuestConsole> {
     const socket = connect(path);
     await once(socket, 'connect');
-    return new GuestConsole(socket);
+    const console = new GuestConsole(socket);
+    await console.run(':'); // what was printed before comes first
+    return console;
   }
 
   /**
@@ -34,7 +36,7 @@ export class GuestConsole {
   async run(line: string, timeoutMs = 60_000): Promise<ConsoleResult> {
     this.#commands += 1;
     const mark = `mark-${this.#commands}`;
-    const end = new RegExp(`^${mark} (\\d+)\\r?\\n`, 'm');
+    const end = new RegExp(`\\r?\\n${mark} (\\d+)\\r?\\n`);
     this.#received = '';
     this.#socket.write(`${mark} ${line}\n`);
     const deadline = AbortSignal.timeout(timeoutMs);

@@ -18,7 +18,7 @@ const EPERM = 1;
 export async function replaceAuthorizedKeys(
   home: string,
   owner: FileOwner,
-  content: string,
+  content: string | Uint8Array,
 ): Promise<number> {
   try {
     await using homeDirectory = await open(home, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -53,7 +53,7 @@ async function replaceFile(
   directory: FileHandle,
   name: string,
   owner: FileOwner,
-  content: string,
+  content: string | Uint8Array,
 ): Promise<void> {
   const temporary = within(directory, `.${name}.${randomBytes(8).toString('hex')}`);
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;

@@ -4,10 +4,13 @@
  */
 
 export type PowerMode = 'powerdown' | 'halt' | 'reboot';
+/** To disk, to RAM, or to both. */
+export type SuspendMode = 'disk' | 'ram' | 'hybrid';
 
 /** An action as the policy sees it: what it is, with the facts that decide. */
 export type Action =
   | { kind: 'power'; mode: PowerMode }
+  | { kind: 'suspend'; mode: SuspendMode }
   | { kind: 'set-clock' }
   | { kind: 'sync-hardware-clock' }
   /** `deviceMajor` of the file system, null if unknown. */
@@ -32,6 +35,8 @@ export function refusal(action: Action): string | null {
   switch (action.kind) {
     case 'power':
       return action.mode === 'reboot' ? 'reboot the machine' : 'shut the machine down';
+    case 'suspend':
+      return `suspend the machine (${action.mode})`;
     case 'set-clock':
       return "set the machine's clock";
     case 'sync-hardware-clock':

@@ -44,7 +44,7 @@ const recorder = (): NativeAddon => ({
   },
   trim: async (fd, minimumBytes) => {
     done.push(['trim', fd, minimumBytes]);
-    return 4096;
+    return { trimmedBytes: 4096n, minimumBytes };
   },
 });
 
@@ -162,8 +162,8 @@ describe('with CHR_AGENT_NO_ACTIONS=1', () => {
   });
 
   it('trims', async () => {
-    await expect(actions({}).trim(mount(), 512)).resolves.toBe(4096);
-    expect(done).toEqual([['trim', directoryFd, 512]]);
+    await expect(actions({}).trim(mount(), 512n)).resolves.toMatchObject({ trimmedBytes: 4096n });
+    expect(done).toEqual([['trim', directoryFd, 512n]]);
   });
 
   it('takes CPUs and memory online', async () => {

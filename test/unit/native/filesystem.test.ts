@@ -13,7 +13,7 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { stat, statfs } from 'node:fs/promises';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -108,11 +108,12 @@ describe('file systems', () => {
 
   it('are trimmed', () =>
     withDirectory(inner, async (fd) => {
-      const bytes = await native.trim(fd, 0);
-      expect(bytes).toBeGreaterThan(1 << 20);
-      expect(bytes).toBeLessThan(32 << 20);
+      const trimmed = await native.trim(fd, 0n);
+      if (typeof trimmed === 'number') throw new Error(native.errorText(trimmed));
+      expect(trimmed.trimmedBytes).toBeGreaterThan(1n << 20n);
+      expect(trimmed.trimmedBytes).toBeLessThan(32n << 20n);
       // nothing is that large
-      expect(await native.trim(fd, 1 << 30)).toBeLessThanOrEqual(0);
+      expect(await native.trim(fd, 1n << 30n)).toBe(-errno.EINVAL);
     }));
 
   it('may hang without holding up anything else', () =>
@@ -177,10 +178,36 @@ describe('file systems', () => {
 describe('other descriptors', () => {
   it('give -errno', async () => {
     expect(await native.thaw(-1)).toBe(-errno.EBADF);
-    expect(await native.trim(-1, 0)).toBe(-errno.EBADF);
+    expect(await native.trim(-1, 0n)).toBe(-errno.EBADF);
     await withDirectory('/proc', async (fd) => {
       expect(await native.thaw(fd)).toBeLessThan(0);
-      expect(await native.trim(fd, 0)).toBe(-errno.ENOTTY);
+      expect(await native.trim(fd, 0n)).toBe(-errno.ENOTTY);
     });
+  });
+});
+
+describe('the size of a file system', () => {
+  it('is given in blocks', async () => {
+    const size = await native.statfs(tmpdir());
+    const expected = await statfs(tmpdir(), { bigint: true });
+    expect(size).toMatchObject({ blocks: expected.blocks, blockBytes: expected.bsize });
+  });
+
+  it('is -errno for what is not there', async () => {
+    expect(await native.statfs('/nowhere')).toBe(-errno.ENOENT);
+    expect(await native.statfs(`/${'x'.repeat(5000)}`)).toBe(-errno.ENAMETOOLONG);
+  });
+});
+
+describe('a log page of an NVMe disk', () => {
+  it('is -errno from anything else', async () => {
+    expect(await native.nvmeLogPage('/nowhere', 2, 512)).toBe(-errno.ENOENT);
+    expect(await native.nvmeLogPage('/dev/null', 2, 512)).toBe(-errno.ENOTTY);
+  });
+
+  it('has a number and a length in range', () => {
+    expect(() => native.nvmeLogPage('/dev/null', 256, 512)).toThrow(RangeError);
+    expect(() => native.nvmeLogPage('/dev/null', 2, 4100)).toThrow(RangeError);
+    expect(() => native.nvmeLogPage('/dev/null', 2, 510)).toThrow(RangeError);
   });
 });

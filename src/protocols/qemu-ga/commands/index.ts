@@ -1,10 +1,17 @@
 /** All commands of the QEMU guest agent. */
 import type { Command } from '../registry.ts';
+import { accountCommands } from './accounts.ts';
 import type { QgaContext } from './context.ts';
+import { diskCommands } from './disks.ts';
 import { execCommands } from './exec.ts';
 import { fileCommands } from './file.ts';
+import { filesystemCommands } from './filesystem.ts';
+import { memoryCommands } from './memory.ts';
 import { networkCommands } from './network.ts';
+import { processorCommands } from './processors.ts';
 import { protocolCommands } from './protocol.ts';
+import { routeCommands } from './routes.ts';
+import { suspendCommands } from './suspend.ts';
 import { systemCommands } from './system.ts';
 
 export const commands: readonly Command<QgaContext>[] = [
@@ -13,6 +20,13 @@ export const commands: readonly Command<QgaContext>[] = [
   ...execCommands,
   ...fileCommands,
   ...networkCommands,
+  ...filesystemCommands,
+  ...diskCommands,
+  ...routeCommands,
+  ...processorCommands,
+  ...memoryCommands,
+  ...accountCommands,
+  ...suspendCommands,
 ];
 
 export function commandNames(): string[] {
