@@ -6,7 +6,9 @@ import { createFreezeGate, type FreezeGateControl } from '../../src/guest/freeze
 import { createGuest } from '../../src/guest/guest.ts';
 import { helperPath, native } from '../../src/native/index.ts';
 import { type QgaServiceOptions, startQgaService } from '../../src/protocols/qemu-ga/service.ts';
+import type { Quiescer } from '../../src/quiesce/quiescer.ts';
 import { createJobs } from '../../src/scripts/jobs.ts';
+import { createTestQuiescer, type TestQuiescerOptions } from './quiescer.ts';
 import { recordingLog } from './quiet-log.ts';
 
 export interface OurAgent {
@@ -15,10 +17,15 @@ export interface OurAgent {
   readonly socketPath: string;
   readonly logLines: readonly string[];
   readonly gate: FreezeGateControl;
+  readonly quiescer: Quiescer;
   stop(): Promise<void>;
 }
 
-export async function startOurAgent(changes: Partial<QgaServiceOptions> = {}): Promise<OurAgent> {
+/** Without `freezing` there is nothing that it could freeze. */
+export async function startOurAgent(
+  changes: Partial<QgaServiceOptions> = {},
+  freezing: Partial<TestQuiescerOptions> = {},
+): Promise<OurAgent> {
   const directory = mkdtempSync(join(tmpdir(), 'qga-ours-'));
   const filesDir = join(directory, 'files');
   const socketPath = join(directory, 'qga.sock');
@@ -45,11 +52,13 @@ export async function startOurAgent(changes: Partial<QgaServiceOptions> = {}): P
     spillDir: join(directory, 'spill'),
     graceMs: 200,
   });
+  const quiescer = createTestQuiescer({ directory, filesDir, log, gate, guest, jobs: scripts, ...freezing });
   const service = startQgaService({
     native,
     log,
     gate,
     guest,
+    quiescer,
     scripts,
     address: { method: 'unix-listen', path: socketPath },
     compat: 'chr',
@@ -69,7 +78,9 @@ export async function startOurAgent(changes: Partial<QgaServiceOptions> = {}): P
     socketPath,
     logLines: log.lines,
     gate,
+    quiescer,
     async stop() {
+      await quiescer.stop();
       await service.stop();
       await scripts.close();
       rmSync(directory, { recursive: true });

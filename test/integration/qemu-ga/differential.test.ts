@@ -101,7 +101,9 @@ describe.skipIf(skip)('qemu-ga and chr-agent qemu-ga', () => {
       { execute: 'guest-set-time', arguments: { time: 4_000_000_000_000_000_000 } },
       { execute: 'guest-shutdown', arguments: { mode: 'explode' } },
       { execute: 'guest-shutdown', arguments: { mode: 1 } },
-    ])('%j', (request) => same(request));
+    ])('%j', async (request) => {
+      await same(request);
+    });
 
     it('guest-get-time within a second', async () => {
       const [expected, actual] = await sameShape({ execute: 'guest-get-time' });

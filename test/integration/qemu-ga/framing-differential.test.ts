@@ -37,7 +37,13 @@ describe.skipIf(missing !== undefined && process.env.CI === undefined)(
       const [sync, , ping] = [protocolCommands[1], undefined, protocolCommands[2]];
       if (sync === undefined || ping === undefined) throw new Error('commands are missing');
       const registry = createRegistry([sync, ping], { allowed: [], blocked: [], isFrozen: () => false });
-      const session = createSession({ native, log: recordingLog(), registry, context: undefined as never });
+      const session = createSession({
+        native,
+        log: recordingLog(),
+        registry,
+        context: undefined as never,
+        releaseMemory: () => undefined,
+      });
       const path = join(directory, 'ours.sock');
       void runEndpoint(
         { method: 'unix-listen', path },

@@ -2,7 +2,7 @@
  * freeze, thaw and trim, only on file systems that the test makes in image files of its own. Two of them, one within
  * the other: while the outer one is frozen, whatever must write to the inner one hangs, as on a lost disk.
  */
-import { execFileSync, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import {
   closeSync,
   mkdirSync,
@@ -75,13 +75,18 @@ beforeAll(() => {
 beforeEach((context) => {
   if (unavailable) context.skip(unavailable);
 });
-afterAll(() => {
+afterAll(async () => {
   // more than once frozen is possible only by a bug; umount of a frozen file system would block
   for (const place of mounted) while (spawnSync('fsfreeze', ['-u', place]).status === 0);
-  for (const place of mounted.reverse()) execFileSync('umount', [place]);
+  for (const place of mounted.reverse()) await unmount(place);
   stopWatchdog();
   rmSync(folder, { recursive: true });
 });
+
+/** The loop device of the inner one may hold its image a moment longer than its mount. */
+async function unmount(place: string): Promise<void> {
+  for (let tries = 0; tries < 40 && spawnSync('umount', [place]).status !== 0; tries++) await sleep(50);
+}
 
 async function withDirectory(path: string, use: (fd: number) => Promise<void>): Promise<void> {
   const fd = openSync(path, 'r');

@@ -2,6 +2,7 @@
 import type { Guest } from '../../../guest/guest.ts';
 import type { Log } from '../../../log.ts';
 import type { NativeAddon } from '../../../native/index.ts';
+import type { Quiescer } from '../../../quiesce/quiescer.ts';
 import type { Jobs } from '../../../scripts/job.ts';
 import type { ProgramOptions, RunningProgram } from '../../../scripts/program.ts';
 import type { FileHandles } from '../file-handles.ts';
@@ -14,6 +15,9 @@ export interface QgaContext {
   readonly native: NativeAddon;
   readonly log: Log;
   readonly guest: Guest;
+  readonly quiescer: Quiescer;
+  /** Whether file systems are frozen, or just about to be, by whichever protocol. */
+  isFrozen(): boolean;
   readonly jobs: Jobs;
   readonly scriptTimeLimitMs: number;
   /** Starts a program as qemu-ga does (`upstream`). */

@@ -6,6 +6,7 @@ import { diskCommands } from './disks.ts';
 import { execCommands } from './exec.ts';
 import { fileCommands } from './file.ts';
 import { filesystemCommands } from './filesystem.ts';
+import { fsfreezeCommands } from './fsfreeze.ts';
 import { memoryCommands } from './memory.ts';
 import { networkCommands } from './network.ts';
 import { processorCommands } from './processors.ts';
@@ -20,6 +21,7 @@ export const commands: readonly Command<QgaContext>[] = [
   ...execCommands,
   ...fileCommands,
   ...networkCommands,
+  ...fsfreezeCommands,
   ...filesystemCommands,
   ...diskCommands,
   ...routeCommands,
