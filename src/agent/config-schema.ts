@@ -19,6 +19,8 @@ export type ValidatedConfig =
   | { readonly ok: false; readonly problems: readonly SchemaProblem[] };
 
 const DAY_SECONDS = 86_400;
+/** Without a key: qemu-ga knows no limit. */
+const FREEZE_TIME_LIMIT_MS = { chr: 600_000, upstream: 0 };
 
 const text = v.pipe(
   v.string('must be a string'),
@@ -101,7 +103,8 @@ const schema = table({
     grace: seconds(5, 'zero allowed'),
   }),
   freeze: table({
-    'time-limit': seconds(600, 'not zero'),
+    'time-limit': v.optional(secondsValue('zero allowed')),
+    'hooks-dir': v.optional(absolutePath, '/etc/chr-agent/hooks'),
   }),
 });
 
@@ -160,7 +163,10 @@ function toConfig(file: v.InferOutput<typeof schema>): Config {
       timeLimitMs: scripts['time-limit'],
       graceMs: scripts.grace,
     },
-    freeze: { timeLimitMs: freeze['time-limit'] },
+    freeze: {
+      timeLimitMs: freeze['time-limit'] ?? FREEZE_TIME_LIMIT_MS[qemuGa.compat],
+      hooksDir: freeze['hooks-dir'],
+    },
   };
 }
 
@@ -178,17 +184,18 @@ function oneOf<const T extends string>(options: readonly T[]) {
 
 /** A number of seconds in the file, milliseconds (rounded up) in the {@link Config}. */
 function seconds(defaultSeconds: number, zero: 'zero allowed' | 'not zero') {
+  return v.optional(secondsValue(zero), defaultSeconds);
+}
+
+function secondsValue(zero: 'zero allowed' | 'not zero') {
   const range = zero === 'zero allowed' ? `from 0 to ${DAY_SECONDS}` : `above 0, up to ${DAY_SECONDS}`;
-  return v.optional(
-    v.pipe(
-      v.number('must be a number of seconds'),
-      v.check(
-        (value) => value <= DAY_SECONDS && (zero === 'zero allowed' ? value >= 0 : value > 0),
-        `must be a number of seconds ${range}`,
-      ),
-      v.transform((value) => Math.ceil(value * 1000)),
+  return v.pipe(
+    v.number('must be a number of seconds'),
+    v.check(
+      (value) => value <= DAY_SECONDS && (zero === 'zero allowed' ? value >= 0 : value > 0),
+      `must be a number of seconds ${range}`,
     ),
-    defaultSeconds,
+    v.transform((value) => Math.ceil(value * 1000)),
   );
 }
 

@@ -82,8 +82,10 @@ export interface Config {
     readonly graceMs: number;
   };
   readonly freeze: {
-    /** After which frozen file systems are thawed whatever the host says. */
+    /** After which frozen file systems are thawed whatever the host says, 0 to 86,400,000; 0: never by time. */
     readonly timeLimitMs: number;
+    /** Where the hook scripts are. */
+    readonly hooksDir: string;
   };
 }
 

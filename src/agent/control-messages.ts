@@ -3,11 +3,13 @@
  * is `{ command }`, its reply `{ ok: true, value }` or `{ ok: false, error }`. Shared by daemon and command line.
  */
 import type { Packr } from 'msgpackr/pack';
+import type { QuiesceStatus } from '../quiesce/quiescer.ts';
 import type { Status } from './status.ts';
 
 /** Every command and what it answers. */
 export interface ControlResults {
   status: Status;
+  'freeze-status': QuiesceStatus;
 }
 export type ControlCommand = keyof ControlResults;
 

@@ -15,6 +15,7 @@ import { type Detection, detect } from './detect.ts';
 import { createLog, type LogLevel } from './log.ts';
 import { openLogFile } from './log-file.ts';
 import { PROTOCOLS, type Protocol, type ProtocolContext, type RunningProtocol } from './protocols.ts';
+import { openQuiescing } from './quiescing.ts';
 import type { ProtocolStatus, Status } from './status.ts';
 import { VERSION } from './version.ts';
 
@@ -42,8 +43,6 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     ...(config.agent.logFile === null ? [] : [openLogFile(config.agent.logFile)]),
   );
   dieOfBugs(log);
-  makeDirectories(config);
-  const detection = detect(native);
   const guest = createGuest({
     native,
     log,
@@ -52,6 +51,10 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     osReleaseFile: process.env.QGA_OS_RELEASE ?? null,
     tzVariable: process.env.TZ,
   });
+  // before anything is written: what is still frozen would hold it up
+  const quiescing = await openQuiescing({ native, log, gate, guest, helperPath, config: () => config });
+  makeDirectories(config);
+  const detection = detect(native);
   const scripts = createJobs({
     native,
     helperPath,
@@ -65,7 +68,8 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     cgroup: findOwnCgroup(),
     graceMs: config.scripts.graceMs,
   });
-  const protocols = createProtocolTable({ native, log, gate, guest, scripts }, detection);
+  const quiescer = quiescing(scripts);
+  const protocols = createProtocolTable({ native, log, gate, guest, quiescer, scripts }, detection);
   const running = await protocols.update(config);
   const control = await startControl();
   log.info(
@@ -77,6 +81,8 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   signals.stop();
   if (outcome.kind === 'signal') log.info(`${outcome.name}: stopping`);
   if (outcome.kind === 'failed') log.error(outcome.problem);
+  // while scripts may still run: a freeze that is given up has a hook
+  await quiescer.stop();
   await shutDown(scripts, protocols, control, config.agent.drainLimitMs);
   return outcome.kind === 'failed' ? EXIT.failure : EXIT.ok;
 
@@ -85,7 +91,8 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     await delay(CONTROL_DELAY_MS);
     const { startControlServer } = await import('./control.ts');
     try {
-      return await startControlServer({ path: config.agent.controlSocket, log, handlers: { status } });
+      const handlers = { status, 'freeze-status': () => quiescer.status };
+      return await startControlServer({ path: config.agent.controlSocket, log, handlers });
     } catch (error) {
       // the agent works without it; `status` will say that it is not running
       log.error(error instanceof Error ? error.message : String(error));
@@ -110,6 +117,11 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   }
 
   function reload(): void {
+    if (gate.frozen) {
+      log.info('reload: after the thaw');
+      void gate.whenThawed().then(reload);
+      return;
+    }
     let next: Config;
     try {
       next = options.reload();
@@ -132,9 +144,9 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
 }
 
 /** What is read once at the start. */
-function needsRestart({ agent, scripts }: Config): string {
+function needsRestart({ agent, scripts, freeze }: Config): string {
   const { logLevel: _logLevel, drainLimitMs: _drainLimitMs, ...fixed } = agent;
-  return JSON.stringify([fixed, scripts.interpreter, scripts.filesDir, scripts.graceMs]);
+  return JSON.stringify([fixed, scripts.interpreter, scripts.filesDir, scripts.graceMs, freeze.hooksDir]);
 }
 
 function makeDirectories({ agent }: Config): void {

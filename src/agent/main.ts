@@ -7,6 +7,7 @@ import { EXIT } from './cli/exit-codes.ts';
 const SUBCOMMANDS: Readonly<Record<string, () => Promise<Subcommand>>> = {
   run: async () => (await import('./daemon-commands.ts')).run,
   status: async () => (await import('./cli/status.ts')).status,
+  'freeze-status': async () => (await import('./cli/freeze-status.ts')).freezeStatus,
   detect: async () => (await import('./cli/detect.ts')).detect,
   config: async () => (await import('./cli/config.ts')).config,
   'qemu-ga': async () => (await import('./daemon-commands.ts')).qemuGa,

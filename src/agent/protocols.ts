@@ -5,6 +5,7 @@ import type { Guest } from '../guest/guest.ts';
 import type { Log } from '../log.ts';
 import type { NativeAddon } from '../native/index.ts';
 import type { EndpointAddress, EndpointState } from '../protocols/transport/endpoint.ts';
+import type { Quiescer } from '../quiesce/quiescer.ts';
 import type { ScriptEngine } from '../scripts/jobs.ts';
 import type { Config, ProtocolSwitch } from './config.ts';
 import { type ProtocolName, VIRTIO_PORT } from './detect.ts';
@@ -16,6 +17,7 @@ export interface ProtocolContext {
   readonly log: Log;
   readonly gate: FreezeGate;
   readonly guest: Guest;
+  readonly quiescer: Quiescer;
   readonly scripts: ScriptEngine;
   readonly config: Config;
   onState(state: ProtocolState, detail: string): void;
@@ -45,13 +47,14 @@ export const PROTOCOLS: readonly Protocol[] = [
 ];
 
 async function startQemuGa(context: ProtocolContext): Promise<RunningProtocol> {
-  const { config, native, log, gate, guest, scripts } = context;
+  const { config, native, log, gate, guest, quiescer, scripts } = context;
   const { startQgaService } = await import('../protocols/qemu-ga/service.ts');
   return startQgaService({
     native,
     log,
     gate,
     guest,
+    quiescer,
     scripts,
     address: qgaAddress(config, activatedDescriptor(process.env)),
     compat: config.qemuGa.compat,

@@ -40,6 +40,7 @@ export function qemuGaConfig(options: QgaOptions, base: Config): Config {
     vmtools: { ...base.vmtools, enabled: false },
     xenstore: { ...base.xenstore, enabled: false },
     shaper: { ...base.shaper, enabled: false },
+    freeze: { ...base.freeze, timeLimitMs: 0 },
     license: { ...base.license, stateDir: join(dir, 'license') },
     scripts: { ...base.scripts, filesDir: join(dir, 'files') },
   };

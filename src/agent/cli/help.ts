@@ -7,6 +7,7 @@ export const HELP = `usage: chr-agent SUBCOMMAND [OPTIONS]
 
   run            the daemon, in the foreground
   status         what the running daemon is doing
+  freeze-status  whether file systems are frozen, by whom and until when
   detect         which hypervisor this is, and why
   config check   check the configuration file
   qemu-ga        be a qemu-ga: takes qemu-ga's own options

@@ -1,5 +1,7 @@
 /** The table of files that the host has open (spec qemu-ga.md section 5, Files): handles outlive connections. */
+
 import { type GuestFile, type OpenMode, openGuestFile } from '../../guest/files.ts';
+import type { FreezeGate } from '../../guest/freeze-gate.ts';
 import type { NativeAddon } from '../../native/index.ts';
 import { QapiError } from './errors.ts';
 import type { HandleCounter } from './handle-counter.ts';
@@ -32,6 +34,8 @@ export interface FileHandles {
 
 export interface FileHandlesOptions {
   native: NativeAddon;
+  /** Another protocol may freeze while a file is being opened or written here. */
+  gate: FreezeGate;
   counter: HandleCounter;
   /** What a relative path means. @throws {Error} when it may not be opened. */
   resolvePath(path: string): string | Promise<string>;
@@ -49,7 +53,8 @@ for (const [spellings, access, disposition] of [
   for (const spelling of spellings.split(' ')) MODES.set(spelling, { access, disposition });
 }
 
-export function createFileHandles({ native, counter, resolvePath }: FileHandlesOptions): FileHandles {
+export function createFileHandles(options: FileHandlesOptions): FileHandles {
+  const { native, gate, counter, resolvePath } = options;
   const files = new Map<bigint, GuestFile>();
 
   function find(handle: bigint): GuestFile {
@@ -58,29 +63,31 @@ export function createFileHandles({ native, counter, resolvePath }: FileHandlesO
     return file;
   }
 
+  async function open(path: string, modeText: string): Promise<bigint> {
+    const mode = MODES.get(modeText);
+    if (mode === undefined) throw new QapiError(`invalid file open mode '${modeText}'`);
+    const failure = `failed to open file '${path}' (mode: '${modeText}')`;
+    const file = await orFail(failure, native, async () =>
+      openGuestFile(await resolvePath(path), mode, native),
+    );
+    try {
+      const handle = counter.next();
+      files.set(handle, file);
+      return handle;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
   return {
-    async open(path, modeText) {
-      const mode = MODES.get(modeText);
-      if (mode === undefined) throw new QapiError(`invalid file open mode '${modeText}'`);
-      const failure = `failed to open file '${path}' (mode: '${modeText}')`;
-      const file = await orFail(failure, native, async () =>
-        openGuestFile(await resolvePath(path), mode, native),
-      );
-      try {
-        const handle = counter.next();
-        files.set(handle, file);
-        return handle;
-      } catch (error) {
-        await file.close();
-        throw error;
-      }
-    },
+    open: (path, modeText) => gate.pass(() => open(path, modeText)),
 
     get(handle) {
       const file = find(handle);
       return {
         read: (wantedBytes) => startRead(file, wantedBytes, native),
-        write: (bytes) => orFail('failed to write to file', native, () => file.write(bytes)),
+        write: (bytes) => gate.pass(() => orFail('failed to write to file', native, () => file.write(bytes))),
         seek(offset, whence) {
           try {
             return file.seek(offset, whence);
@@ -94,13 +101,13 @@ export function createFileHandles({ native, counter, resolvePath }: FileHandlesO
     async close(handle) {
       const file = find(handle);
       files.delete(handle);
-      await orFail('failed to close handle', native, () => file.close());
+      await gate.pass(() => orFail('failed to close handle', native, () => file.close()));
     },
 
     async closeAll() {
-      const open = [...files.values()];
+      const all = [...files.values()];
       files.clear();
-      await Promise.allSettled(open.map((file) => file.close()));
+      await Promise.allSettled(all.map((file) => file.close()));
     },
   };
 }

@@ -4,6 +4,8 @@ import type { FreezeGate } from '../../guest/freeze-gate.ts';
 import type { Guest } from '../../guest/guest.ts';
 import type { Log } from '../../log.ts';
 import type { NativeAddon } from '../../native/index.ts';
+import { releaseMemory } from '../../native/release-memory.ts';
+import type { Quiescer } from '../../quiesce/quiescer.ts';
 import { resolveInFilesDir } from '../../scripts/files.ts';
 import type { ScriptEngine } from '../../scripts/jobs.ts';
 import { type EndpointAddress, type EndpointState, runEndpoint } from '../transport/endpoint.ts';
@@ -19,6 +21,7 @@ export interface QgaServiceOptions {
   log: Log;
   gate: FreezeGate;
   guest: Guest;
+  quiescer: Quiescer;
   scripts: ScriptEngine;
   address: EndpointAddress;
   compat: 'chr' | 'upstream';
@@ -45,7 +48,7 @@ const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 60_000;
 
 export function startQgaService(options: QgaServiceOptions): QgaService {
-  const { native, log, gate, guest, scripts, compat, filesDir } = options;
+  const { native, log, gate, guest, quiescer, scripts, compat, filesDir } = options;
   const registry = createRegistry(commands, {
     allowed: options.allowedCommands,
     blocked: options.blockedCommands,
@@ -53,6 +56,7 @@ export function startQgaService(options: QgaServiceOptions): QgaService {
   });
   const files = createFileHandles({
     native,
+    gate,
     counter: createHandleCounter(options.stateFile),
     resolvePath: (path) => (compat === 'chr' ? resolveInFilesDir(filesDir, path) : path),
   });
@@ -62,6 +66,8 @@ export function startQgaService(options: QgaServiceOptions): QgaService {
     native,
     log,
     guest,
+    quiescer,
+    isFrozen: () => gate.frozen,
     jobs: scripts,
     scriptTimeLimitMs: options.scriptTimeLimitMs,
     startProgram: (request) => scripts.startProgram(request),
@@ -74,7 +80,13 @@ export function startQgaService(options: QgaServiceOptions): QgaService {
         repliesOnSuccess,
       })),
   };
-  const session = createSession({ native, log, registry, context });
+  const session = createSession({
+    native,
+    log,
+    registry,
+    context,
+    releaseMemory: () => releaseMemory(native),
+  });
   const stopping = new AbortController();
 
   async function run(): Promise<void> {

@@ -35,6 +35,8 @@ export interface SessionOptions<Context> {
   log: Log;
   registry: Registry<Context>;
   context: Context;
+  /** Gives back what a large message has left behind in the process's heaps; called when idle. */
+  releaseMemory(): void;
 }
 
 export interface Session {
@@ -43,7 +45,7 @@ export interface Session {
 }
 
 export function createSession<Context>(options: SessionOptions<Context>): Session {
-  const { native, log, registry, context } = options;
+  const { native, log, registry, context, releaseMemory } = options;
   const buffer = new ReceiveBuffer(native);
   const framing = new Framing(buffer, native);
   const writer = new ReplyWriter(native);
@@ -227,7 +229,7 @@ export function createSession<Context>(options: SessionOptions<Context>): Sessio
     }
     const hadReceived = buffer.trim();
     const hadSent = writer.trim();
-    if (hadReceived || hadSent) native.mallocTrim();
+    if (hadReceived || hadSent) releaseMemory();
   }
 }
 

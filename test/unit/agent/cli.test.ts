@@ -7,11 +7,13 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { CliContext } from '../../../src/agent/cli/command.ts';
 import { config } from '../../../src/agent/cli/config.ts';
 import { detect } from '../../../src/agent/cli/detect.ts';
+import { formatFreezeStatus, freezeStatus } from '../../../src/agent/cli/freeze-status.ts';
 import { help } from '../../../src/agent/cli/help.ts';
 import { status } from '../../../src/agent/cli/status.ts';
 import { version } from '../../../src/agent/cli/version.ts';
 import { type ControlServer, startControlServer } from '../../../src/agent/control.ts';
 import { VERSION } from '../../../src/agent/version.ts';
+import type { QuiesceStatus } from '../../../src/quiesce/quiescer.ts';
 
 const MAIN = join(import.meta.dirname, '../../../src/agent/main.ts');
 
@@ -66,11 +68,14 @@ describe('the entry', () => {
     expect(result.stderr).toContain(message);
   });
 
-  it.each(['run', 'status', 'detect', 'config', 'qemu-ga', 'version'])('%s has --help', (name) => {
-    const result = chrAgent([name, '--help']);
-    expect(result).toMatchObject({ status: 0, stderr: '' });
-    expect(result.stdout).toMatch(new RegExp(`^usage: chr-agent ${name}`, 'i'));
-  });
+  it.each(['run', 'status', 'freeze-status', 'detect', 'config', 'qemu-ga', 'version'])(
+    '%s has --help',
+    (name) => {
+      const result = chrAgent([name, '--help']);
+      expect(result).toMatchObject({ status: 0, stderr: '' });
+      expect(result.stdout).toMatch(new RegExp(`^usage: chr-agent ${name}`, 'i'));
+    },
+  );
 
   it('does not start with a bad configuration', () => {
     const path = configFile('bad.toml', '\n[qemu-ga]\nmethod = "x"\n');
@@ -169,11 +174,20 @@ describe('status', () => {
     memory: { residentBytes: 0, heapBytes: 0 },
   };
 
+  const THAWED: QuiesceStatus = {
+    state: 'thawed',
+    owner: null,
+    sinceMs: null,
+    mountPoints: [],
+    timeLimitMs: 0,
+    notice: null,
+  };
+
   it('asks the daemon of the configuration', async () => {
     const path = configFile('status.toml', `[agent]\nruntime-dir = "${dir}/run"`);
     server = await startControlServer({
       path: join(dir, 'run/control.sock'),
-      handlers: { status: () => STATUS },
+      handlers: { status: () => STATUS, 'freeze-status': () => THAWED },
       log,
     });
     const text = context();
@@ -184,11 +198,52 @@ describe('status', () => {
     expect(JSON.parse(json.stdout)).toEqual(STATUS);
   });
 
+  it('asks whether file systems are frozen', async () => {
+    const path = configFile('freeze-status.toml', `[agent]\nruntime-dir = "${dir}/run"`);
+    server = await startControlServer({
+      path: join(dir, 'run/control.sock'),
+      handlers: { status: () => STATUS, 'freeze-status': () => THAWED },
+      log,
+    });
+    const text = context();
+    expect(await freezeStatus(['--config', path], text)).toBe(0);
+    expect(text.stdout).toBe('file systems  thawed\n');
+    const json = context({ CHR_AGENT_CONFIG: path });
+    expect(await freezeStatus(['--json'], json)).toBe(0);
+    expect(JSON.parse(json.stdout)).toEqual(THAWED);
+  });
+
+  it('tells all that is known of a freeze', () => {
+    const sinceMs = Date.parse('2026-01-02T03:04:05.000Z');
+    const frozen: QuiesceStatus = {
+      state: 'frozen',
+      owner: 'qemu-ga',
+      sinceMs,
+      mountPoints: ['/data', '/'],
+      timeLimitMs: 600_000,
+      notice: null,
+    };
+    expect(formatFreezeStatus(frozen, sinceMs + 12_345)).toBe(
+      [
+        'file systems  frozen',
+        'by            qemu-ga',
+        'since         2026-01-02T03:04:05.000Z (12 s)',
+        'time limit    600 s',
+        '  /data',
+        '  /',
+        '',
+      ].join('\n'),
+    );
+    expect(formatFreezeStatus({ ...THAWED, notice: 'thawed by the guard' })).toBe(
+      'file systems  thawed\nnotice        thawed by the guard\n',
+    );
+  });
+
   it('asks the daemon of --dev', async () => {
     const runtimeDir = join(dir, 'chr-agent-dev');
     server = await startControlServer({
       path: join(runtimeDir, 'control.sock'),
-      handlers: { status: () => STATUS },
+      handlers: { status: () => STATUS, 'freeze-status': () => THAWED },
       log,
     });
     expect(await status(['--dev'], context({ XDG_RUNTIME_DIR: dir }))).toBe(0);
@@ -209,7 +264,11 @@ describe('status', () => {
     const broken = () => {
       throw new Error('broken');
     };
-    server = await startControlServer({ path: join(dir, 'broken.sock'), handlers: { status: broken }, log });
+    server = await startControlServer({
+      path: join(dir, 'broken.sock'),
+      handlers: { status: broken, 'freeze-status': broken },
+      log,
+    });
     const io = context();
     expect(await status(['--config', path, '--json'], io)).toBe(1);
     expect(JSON.parse(io.stdout)).toEqual({ error: 'broken' });

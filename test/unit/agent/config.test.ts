@@ -55,7 +55,7 @@ describe('an empty file', () => {
         timeLimitMs: 120_000,
         graceMs: 5_000,
       },
-      freeze: { timeLimitMs: 600_000 },
+      freeze: { timeLimitMs: 600_000, hooksDir: '/etc/chr-agent/hooks' },
     });
   });
 
@@ -101,6 +101,7 @@ describe('every key', () => {
       grace = 1
       [freeze]
       time-limit = 30
+      hooks-dir = "/h"
       `,
       FILE,
     );
@@ -129,7 +130,7 @@ describe('every key', () => {
       shaper: { enabled: true, interfaces: ['eth*', 'wg0'] },
       license: { stateDir: '/s/license', accountServer: 'https://license.example/', caFile: '/ca.pem' },
       scripts: { interpreter: '/bin/bash', filesDir: '/s/files', timeLimitMs: 500, graceMs: 1_000 },
-      freeze: { timeLimitMs: 30_000 },
+      freeze: { timeLimitMs: 30_000, hooksDir: '/h' },
     });
   });
 
@@ -168,7 +169,7 @@ describe('a wrong file', () => {
     [
       'an unknown key',
       '[freeze]\ntimelimit = 1',
-      `${FILE}:2: freeze.timelimit: unknown key; the keys here are time-limit`,
+      `${FILE}:2: freeze.timelimit: unknown key; the keys here are time-limit, hooks-dir`,
     ],
     ['a value for a table', 'freeze = 1', `${FILE}:1: freeze: must be a table`],
     ['a date for a table', 'freeze = 2020-01-01', `${FILE}:1: freeze: must be a table`],
@@ -177,8 +178,8 @@ describe('a wrong file', () => {
     ['nan', '[freeze]\ntime-limit = nan', `${FILE}:2: freeze.time-limit: must be a number of seconds`],
     [
       'zero',
-      '[freeze]\ntime-limit = 0',
-      `${FILE}:2: freeze.time-limit: must be a number of seconds above 0, up to 86400`,
+      '[scripts]\ntime-limit = 0',
+      `${FILE}:2: scripts.time-limit: must be a number of seconds above 0, up to 86400`,
     ],
     [
       'infinity',

@@ -9,6 +9,7 @@ import { type ControlServer, startControlServer } from '../../../src/agent/contr
 import { callControl } from '../../../src/agent/control-client.ts';
 import { ControlFramer, controlCodec, MAX_MESSAGE_BYTES } from '../../../src/agent/control-messages.ts';
 import { formatStatus, type Status } from '../../../src/agent/status.ts';
+import type { QuiesceStatus } from '../../../src/quiesce/quiescer.ts';
 
 const STATUS: Status = {
   version: '1.2.3',
@@ -22,6 +23,15 @@ const STATUS: Status = {
   jobs: { running: 1, finished: 22 },
   frozen: false,
   memory: { residentBytes: 45 * 1_048_576, heapBytes: 6_500_000 },
+};
+
+const THAWED: QuiesceStatus = {
+  state: 'thawed',
+  owner: null,
+  sinceMs: null,
+  mountPoints: [],
+  timeLimitMs: 0,
+  notice: null,
 };
 
 const log = { error() {}, warning() {}, info() {}, debug() {} };
@@ -41,7 +51,8 @@ afterEach(async () => {
 });
 
 async function start(status: () => Status | Promise<Status> = () => STATUS, silenceLimitMs = 5_000) {
-  server = await startControlServer({ path, handlers: { status }, log, silenceLimitMs, maxClients: 4 });
+  const handlers = { status, 'freeze-status': () => THAWED };
+  server = await startControlServer({ path, handlers, log, silenceLimitMs, maxClients: 4 });
 }
 
 /** What the server sends until it ends or drops the connection. */
@@ -82,7 +93,8 @@ describe('the control socket', () => {
 
   it('refuses a place where another daemon listens', async () => {
     await start();
-    await expect(startControlServer({ path, handlers: { status: () => STATUS }, log })).rejects.toThrow(
+    const handlers = { status: () => STATUS, 'freeze-status': () => THAWED };
+    await expect(startControlServer({ path, handlers, log })).rejects.toThrow(
       `control socket ${path}: another daemon listens there`,
     );
     expect(await callControl(path, 'status')).toEqual(STATUS);

@@ -1,0 +1,87 @@
+/** Thawing what no guard holds any more, and what an earlier daemon left frozen. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Mount } from '../guest/mounts.ts';
+import type { Log } from '../log.ts';
+import { type Guard, type GuardEnd, GuardEndedError, GuardError } from './guard.ts';
+import type { MarkerFile } from './marker.ts';
+import { freezeTargets } from './mounts.ts';
+
+export interface RescueOptions {
+  log: Log;
+  /** @throws {GuardError} */
+  startGuard(timeLimitMs: number): Promise<Guard>;
+}
+
+const FIRST_RETRY_MS = 100;
+const LAST_RETRY_MS = 10_000;
+const NO_LIMIT = 0;
+
+/** One try by a guard of its own. FITHAW tells the truth by itself: it fails on what is not frozen. @throws {GuardError} */
+export async function tryThaw(mountPoints: readonly string[], options: RescueOptions): Promise<GuardEnd> {
+  const guard = await options.startGuard(NO_LIMIT);
+  try {
+    for (const mountPoint of mountPoints) await guard.open(mountPoint);
+    return await guard.thaw();
+  } catch (error) {
+    if (error instanceof GuardEndedError) return error.end;
+    throw error;
+  } finally {
+    await guard.release();
+  }
+}
+
+/** Tries until it is done: nothing must stay frozen. @returns how many file systems were frozen */
+export async function thawMountPoints(
+  mountPoints: readonly string[],
+  options: RescueOptions,
+): Promise<number> {
+  for (let retryMs = FIRST_RETRY_MS; ; retryMs = Math.min(2 * retryMs, LAST_RETRY_MS)) {
+    try {
+      const end = await tryThaw(mountPoints, options);
+      if (end.kind !== 'died') return end.count;
+      options.log.error('file systems are frozen and the guard has ended; trying again to thaw them');
+    } catch (error) {
+      if (!(error instanceof GuardError)) throw error;
+      options.log.error(`file systems may be frozen: ${error.message}; trying again`);
+    }
+    await delay(retryMs);
+  }
+}
+
+/** What an earlier daemon left to be told. */
+export interface LeftFrozen {
+  readonly owner: string;
+  readonly mountPoints: readonly string[];
+  /** Null: it has not been told yet that everything was thawed without having been asked for. */
+  readonly notice: string | null;
+}
+
+/**
+ * At the start, before anything is written: thaws what a daemon that was killed together with its guard has left frozen.
+ * @returns null if there was none
+ */
+export async function thawLeftFrozen(
+  options: RescueOptions & { marker: MarkerFile; readMounts(): readonly Mount[] },
+): Promise<LeftFrozen | null> {
+  const found = options.marker.find();
+  if (found.kind === 'none') return null;
+  const { owner, mountPoints, notice } =
+    found.kind === 'marker'
+      ? found.marker
+      : { owner: UNKNOWN_OWNER, mountPoints: everyMountPoint(options.readMounts()), notice: null };
+  if (notice !== null) return { owner, mountPoints, notice };
+  const count = mountPoints.length === 0 ? 0 : await thawMountPoints(mountPoints, options);
+  options.log.warning(
+    count === 0
+      ? `an earlier run was ended while ${owner} had file systems frozen; its guard has thawed them`
+      : `an earlier run was ended while ${owner} had file systems frozen; ${count} were still, and are thawed`,
+  );
+  return { owner, mountPoints, notice };
+}
+
+/** Of a marker that cannot be read: qemu-ga's own is empty. */
+const UNKNOWN_OWNER = 'qemu-ga';
+
+function everyMountPoint(mounts: readonly Mount[]): string[] {
+  return freezeTargets(mounts).map(({ mountPoints: [first] }) => first);
+}
