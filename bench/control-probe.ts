@@ -1,11 +1,14 @@
 /**
- * A second client of our daemon, beside the QGA channel: asks for `status` on the control socket over and over, and notes how
+ * A second client of our daemon, beside the QGA channel: asks for `status` on the control socket every few ms, and notes how
  * long each answer took. It lives in the same event loop as the QGA session, so it sees all that holds up the loop.
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ControlFramer, controlCodec } from '../src/agent/control-messages.ts';
+
+/** Without a pause the probe itself would keep both the agent and a CPU busy, at the jobs' expense. */
+const PAUSE_MS = 2;
 
 export interface ControlProbe {
   /** @returns the delays in ms since the start or the last call */
@@ -20,6 +23,7 @@ export async function startControlProbe(path: string): Promise<ControlProbe> {
   const framer = new ControlFramer();
   let delaysMs: number[] = [];
   let askedAtMs = 0;
+  let timer: NodeJS.Timeout | undefined;
   const ask = () => {
     askedAtMs = performance.now();
     socket.write(question);
@@ -27,7 +31,7 @@ export async function startControlProbe(path: string): Promise<ControlProbe> {
   socket.on('data', (piece) => {
     if (framer.push(piece).length === 0) return;
     delaysMs.push(performance.now() - askedAtMs);
-    ask();
+    timer = setTimeout(ask, PAUSE_MS);
   });
   socket.on('error', () => undefined);
   ask();
@@ -38,6 +42,7 @@ export async function startControlProbe(path: string): Promise<ControlProbe> {
       return taken;
     },
     stop() {
+      clearTimeout(timer);
       socket.destroy();
     },
   };

@@ -1,8 +1,8 @@
 /**
- * How long the start of a job holds up the event loop, measured where it happens: the script engine in a process of its own. A single
- * start is measured as the time that the loop is not idle until the job runs (all its turns together, so no single block is
- * longer), many at once as the longest delay of a 1 ms timer. Neither probe keeps a CPU busy that the jobs need.
- * Prints JSON, in ms, by kind of job.
+ * How long the start of a job holds up the event loop, measured where it happens: the script engine in a process of its own. Of a
+ * single start: the longest call into the addon's spawn (the one long block), and the time that the loop is not idle until
+ * the job runs, all turns together. Of many at once: the longest delay of a 1 ms timer. No probe keeps a CPU busy that the jobs
+ * need. Prints JSON, in ms, by kind of job.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -26,8 +26,17 @@ const silent: Log = {
   debug: () => undefined,
 };
 const directory = mkdtempSync(join(tmpdir(), 'chr-agent-bench-'));
+let spawnMs = 0;
 const engine = createJobs({
-  native,
+  native: {
+    ...native,
+    spawn(options) {
+      const startMs = performance.now();
+      const spawned = native.spawn(options);
+      spawnMs = Math.max(spawnMs, performance.now() - startMs);
+      return spawned;
+    },
+  },
   helperPath,
   log: silent,
   gate: createFreezeGate(),
@@ -66,19 +75,23 @@ try {
   rmSync(directory, { recursive: true });
 }
 
-/** How long the loop was busy with each single start; not with the job's end. */
-async function oneByOne(start: () => Promise<Started>): Promise<number[]> {
-  const busyMs: number[] = [];
+/** The figures of single starts; what the job's end costs is not in them. */
+async function oneByOne(start: () => Promise<Started>): Promise<{ block: number[]; busy: number[] }> {
+  const result = { block: [] as number[], busy: [] as number[] };
   for (let done = 0; done < count + WARM_UP; done += 1) {
     // an own turn of the loop, so that nothing else is counted
     await delay(1);
+    spawnMs = 0;
     const before = performance.eventLoopUtilization();
     const { ended } = await start();
     const { active } = performance.eventLoopUtilization(before);
-    if (done >= WARM_UP) busyMs.push(active);
+    if (done >= WARM_UP) {
+      result.block.push(spawnMs);
+      result.busy.push(active);
+    }
     await ended;
   }
-  return busyMs;
+  return result;
 }
 
 /** The longest delay while many start and end. */

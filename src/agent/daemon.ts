@@ -43,6 +43,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     ...(config.agent.logFile === null ? [] : [openLogFile(config.agent.logFile)]),
   );
   dieOfBugs(log);
+  const signals = listenToSignals();
   const guest = createGuest({
     native,
     log,
@@ -76,7 +77,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     `chr-agent ${VERSION} started on ${detection.hypervisor}, ${options.configPath ?? 'default configuration'}`,
   );
 
-  const signals = listenToSignals(reload);
+  signals.onReload(reload);
   const outcome = await Promise.race([signals.ended, failureOf(running, config)]);
   signals.stop();
   if (outcome.kind === 'signal') log.info(`${outcome.name}: stopping`);
@@ -166,14 +167,20 @@ function dieOfBugs(log: Log): void {
 
 type Outcome = { kind: 'signal'; name: string } | { kind: 'ended' } | { kind: 'failed'; problem: string };
 
-function listenToSignals(reload: () => void): { ended: Promise<Outcome>; stop(): void } {
+/** From the first moment: a signal while the daemon starts is obeyed once it has started. */
+function listenToSignals(): { ended: Promise<Outcome>; onReload(reload: () => void): void; stop(): void } {
   const { promise, resolve } = Promise.withResolvers<Outcome>();
   const end = (name: NodeJS.Signals) => resolve({ kind: 'signal', name });
   process.on('SIGTERM', end);
   process.on('SIGINT', end);
-  process.on('SIGHUP', reload);
+  let reload = (): void => undefined;
+  process.on('SIGHUP', () => reload());
   return {
     ended: promise,
+    // the configuration was read just now: a request before this has nothing to do
+    onReload: (handler) => {
+      reload = handler;
+    },
     // a second signal while draining ends it at once
     stop: () => {
       for (const name of ['SIGTERM', 'SIGINT'] as const) process.off(name, end);

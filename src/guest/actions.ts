@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import type { Log } from '../log.ts';
 import type { NativeAddon, Trimmed } from '../native/addon.ts';
 import type { FileOwner } from './actions/authorized-keys.ts';
-import { deviceMajor, inOwnNetworkNamespace, isInside } from './actions/environment.ts';
+import { inOwnNetworkNamespace, isInside } from './actions/environment.ts';
 import { type GuardProcess, startGuardProcess } from './actions/guard-process.ts';
 import { type Action, ActionRefused, type PowerMode, refusal, type SuspendMode } from './actions/policy.ts';
 import { negativeErrno } from './linux/system-error.ts';
@@ -21,7 +21,7 @@ export type { FileOwner } from './actions/authorized-keys.ts';
 export type { GuardProcess } from './actions/guard-process.ts';
 export { ActionRefused, type PowerMode, type SuspendMode } from './actions/policy.ts';
 
-/** A mount point, opened read-only by whoever owns it: freezing must not depend on opening it again. */
+/** A mount point, opened read-only by whoever owns it. */
 export interface OpenMount {
   mountPoint: string;
   fd: number;
@@ -36,10 +36,6 @@ export interface Actions {
   setRealTimeClock(nanoseconds: bigint): number;
   /** hwclock: `to-rtc` writes the system time to the hardware clock (-w), `from-rtc` reads it (-s). */
   syncHardwareClock(direction: 'to-rtc' | 'from-rtc'): Promise<ProgramResult>;
-  /** FIFREEZE: 0 or -errno. */
-  freeze(mount: OpenMount): Promise<number>;
-  /** FITHAW: 0 or -errno. */
-  thaw(mount: OpenMount): Promise<number>;
   /**
    * Starts the guard, the program that freezes and thaws (native/helper/guard.c has its protocol); -errno if it cannot be
    * started. Before it is told to open a mount, {@link Actions.mayFreeze} is asked. In a run with `noActions` the guard
@@ -117,14 +113,6 @@ export function createActions(options: ActionsOptions): Actions {
     async syncHardwareClock(direction) {
       check(() => ({ kind: 'sync-hardware-clock' }));
       return run({ candidates: ['/sbin/hwclock'], args: [direction === 'to-rtc' ? '-w' : '-s'] });
-    },
-    async freeze({ mountPoint, fd }) {
-      check(() => ({ kind: 'freeze', mountPoint, deviceMajor: deviceMajor(fd) }));
-      return native.freeze(fd);
-    },
-    async thaw({ mountPoint, fd }) {
-      check(() => ({ kind: 'thaw', mountPoint, deviceMajor: deviceMajor(fd) }));
-      return native.thaw(fd);
     },
     startFreezeGuard({ helperPath, timeLimitMs }) {
       return startGuardProcess(native, helperPath, timeLimitMs, noActions);

@@ -6,17 +6,24 @@
  * While the gate is shut nothing here makes a file call.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { ActionRefused } from '../guest/actions.ts';
 import type { FreezeGateControl } from '../guest/freeze-gate.ts';
 import type { Mount } from '../guest/mounts.ts';
 import type { Log } from '../log.ts';
-import { QuiesceError } from './errors.ts';
-import { type Guard, type GuardEnd, GuardEndedError, GuardError } from './guard.ts';
-import type { HookFailure, QuiesceHooks } from './hooks.ts';
+import {
+  asQuiesceError,
+  busyError,
+  hookError,
+  meanwhileText,
+  QuiesceError,
+  stoppingError,
+  type ThawedMeanwhile,
+} from './errors.ts';
+import type { Guard } from './guard.ts';
+import type { QuiesceHooks } from './hooks.ts';
 import type { MarkerFile } from './marker.ts';
 import { type FreezeTarget, freezeTargets } from './mounts.ts';
-import { type OpenTarget, openTargets } from './open-targets.ts';
-import { type LeftFrozen, thawMountPoints, tryThaw } from './rescue.ts';
+import { type LeftFrozen, thawByWhomever, thawMountPoints } from './rescue.ts';
+import { freezeOpened, type OpenTarget, openTargets } from './targets.ts';
 
 export interface QuiescePolicy {
   readonly hooks: QuiesceHooks;
@@ -83,11 +90,9 @@ type State =
 
 /** What passed the gate before it was shut may take this long; then it has to wait for the thaw in a thread of its own. */
 const SETTLE_LIMIT_MS = 2_000;
-const EBUSY = 16;
-const EOPNOTSUPP = 95;
 
 export function createQuiescer(options: QuiescerOptions): Quiescer {
-  const { log, gate, marker, policy, startGuard, errorText, nowMs = Date.now } = options;
+  const { log, gate, marker, policy, startGuard, nowMs = Date.now } = options;
   let state: State = { state: 'thawed' };
   let notice: { owner: string; text: string } | null = null;
   let isStopping = false;
@@ -95,14 +100,14 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
   // --- freeze
 
   async function freeze(owner: string, only?: readonly string[]): Promise<number> {
-    if (isStopping) throw stopped();
-    if (state.state !== 'thawed') throw busy(state);
+    if (isStopping) throw stoppingError();
+    if (state.state !== 'thawed') throw busyError(state.owner, state.state);
     notice = null;
     const abort = new AbortController();
     const sinceMs = nowMs();
-    const course = freezeCourse(owner, sinceMs, only, abort.signal);
-    state = { state: 'freezing', owner, sinceMs, abort, done: course.catch(() => undefined) };
-    return course;
+    const { promise: done, resolve } = Promise.withResolvers<void>();
+    state = { state: 'freezing', owner, sinceMs, abort, done };
+    return freezeCourse(owner, sinceMs, only, abort.signal).finally(resolve);
   }
 
   async function freezeCourse(
@@ -111,8 +116,6 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
     only: readonly string[] | undefined,
     signal: AbortSignal,
   ): Promise<number> {
-    // the state is set by then
-    await null;
     const { hooks, timeLimitMs } = policy(owner);
     let failedAt: 'freeze-hook' | 'later' = 'freeze-hook';
     let guard: Guard | null = null;
@@ -123,11 +126,11 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
       const failure = await hooks.freeze(signal);
       if (failure !== null) throw hookError(failure);
       failedAt = 'later';
-      stopIfAborted(signal);
+      if (signal.aborted) throw stoppingError();
       targets = await openTargets(guard, findTargets(only), options);
-      await mark(owner, sinceMs, mountPointsOf(targets));
+      await mark(owner, sinceMs, targets.map(toMountPoint));
       await shutGate();
-      const mountPoints = await freezeAll(guard, targets, signal);
+      const mountPoints = await freezeOpened(guard, targets, signal, options.errorText);
       if (mountPoints.length === 0) {
         await guard.release();
         await leave();
@@ -140,12 +143,13 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
       log.info(`${owner}: ${mountPoints.length} file systems are frozen: ${mountPoints.join(', ')}`);
       return mountPoints.length;
     } catch (cause) {
-      const error = signal.aborted ? stopped() : asQuiesceError(cause);
-      if (guard !== null) await undo(guard, mountPointsOf(targets));
+      const error = signal.aborted ? stoppingError() : asQuiesceError(cause);
+      if (guard !== null) await undo(guard, targets.map(toMountPoint));
       await leave();
       log.warning(`${owner}: freeze failed: ${error instanceof Error ? error.message : String(error)}`);
-      await hooks.freezeFailed(failedAt);
-      state = { state: 'thawed' };
+      await hooks.freezeFailed(failedAt).finally(() => {
+        state = { state: 'thawed' };
+      });
       throw error;
     }
   }
@@ -162,33 +166,6 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
     const settled = gate.shut().then(() => true);
     const inTime = await Promise.race([settled, delay(SETTLE_LIMIT_MS, false, { ref: false })]);
     if (!inTime) log.warning('a file is still being written while file systems are frozen');
-  }
-
-  /** @returns what is frozen now */
-  async function freezeAll(
-    guard: Guard,
-    targets: readonly OpenTarget[],
-    signal: AbortSignal,
-  ): Promise<string[]> {
-    // a freeze that hangs must not keep the agent from being stopped
-    const giveUp = (): void => void guard.thaw();
-    signal.addEventListener('abort', giveUp, { once: true });
-    const frozen: string[] = [];
-    try {
-      for (const { number, mountPoint } of targets) {
-        stopIfAborted(signal);
-        const errno = await guard.freeze(number);
-        if (errno === 0) frozen.push(mountPoint);
-        // what cannot be frozen, and what somebody else has frozen
-        else if (errno !== EOPNOTSUPP && errno !== EBUSY) {
-          throw new QuiesceError('freeze', `failed to freeze ${mountPoint}: ${errorText(errno)}`);
-        }
-      }
-    } finally {
-      signal.removeEventListener('abort', giveUp);
-    }
-    stopIfAborted(signal);
-    return frozen;
   }
 
   /** Whatever is frozen after a failure is so no longer. */
@@ -218,7 +195,7 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
       const { guard, mountPoints } = state;
       return thawing(owner, true, () => thawCourse(owner, guard, mountPoints));
     }
-    if (state.state !== 'thawed') throw busy(state);
+    if (state.state !== 'thawed') throw busyError(state.owner, state.state);
     if (notice?.owner === owner) {
       const { text } = notice;
       notice = null;
@@ -253,34 +230,15 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
 
   /** As qemu-ga, which thaws also what it has not frozen. */
   async function thawOthers(owner: string): Promise<number> {
-    const mountPoints = findTargets(undefined)
-      .filter(({ mountPoints: [mountPoint], major }) => isAllowed(mountPoint, major))
-      .map((target) => target.mountPoints[0]);
-    const count = await countThawed(mountPoints);
-    if (count > 0) log.warning(`${owner}: ${count} file systems are thawed that others had frozen`);
-    await runThawHook(owner);
-    return count;
-  }
-
-  async function countThawed(mountPoints: readonly string[]): Promise<number> {
-    if (mountPoints.length === 0) return 0;
+    let count: number;
     try {
-      const end = await tryThaw(mountPoints, options);
-      if (end.kind === 'thawed') return end.count;
-      throw new GuardEndedError(end);
+      count = await thawByWhomever(findTargets(undefined), options);
     } catch (error) {
       throw asQuiesceError(error);
     }
-  }
-
-  function isAllowed(mountPoint: string, major: number): boolean {
-    try {
-      options.mayFreeze('thaw', { mountPoint, major });
-      return true;
-    } catch (error) {
-      if (error instanceof ActionRefused) return false;
-      throw error;
-    }
+    if (count > 0) log.warning(`${owner}: ${count} file systems are thawed that others had frozen`);
+    await runThawHook(owner);
+    return count;
   }
 
   async function runThawHook(owner: string): Promise<void> {
@@ -301,22 +259,28 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
   /** @returns what the owner's next thaw says */
   async function thawedMeanwhile(
     owner: string,
-    end: GuardEnd | { kind: 'stopped' },
+    end: ThawedMeanwhile,
     mountPoints: readonly string[],
   ): Promise<string> {
     if (end.kind === 'died') await thawMountPoints(mountPoints, options);
     gate.open();
-    return tellMeanwhile(owner, meanwhileText(end, policy(owner).timeLimitMs), mountPoints);
+    return tellMeanwhile(owner, end, mountPoints);
   }
 
-  async function tellMeanwhile(owner: string, text: string, mountPoints: readonly string[]): Promise<string> {
+  async function tellMeanwhile(
+    owner: string,
+    how: ThawedMeanwhile,
+    mountPoints: readonly string[],
+  ): Promise<string> {
+    const { hooks, timeLimitMs } = policy(owner);
+    const text = meanwhileText(how, timeLimitMs);
     notice = { owner, text };
     log.error(`${owner}: ${text}`);
     // before the hook runs: should this process end meanwhile, the next one must not run it again
     await marker
       .write({ owner, sinceMs: nowMs(), mountPoints, notice: text })
       .catch((error: unknown) => log.warning(`freeze marker: ${String(error)}`));
-    await policy(owner).hooks.freezeFailed('later');
+    await hooks.freezeFailed('later');
     return text;
   }
 
@@ -336,7 +300,7 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
 
   function takeOver({ owner, notice: known, mountPoints }: LeftFrozen): void {
     if (known !== null) notice = { owner, text: known };
-    else void thawing(owner, false, () => tellMeanwhile(owner, LEFT_TEXT, mountPoints));
+    else void thawing(owner, false, () => tellMeanwhile(owner, { kind: 'left' }, mountPoints));
   }
 
   if (options.left !== null) takeOver(options.left);
@@ -358,49 +322,4 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
   };
 }
 
-const INCONSISTENT = 'a backup taken meanwhile is not consistent';
-const LEFT_TEXT = `file systems were thawed by the guard when the agent ended: ${INCONSISTENT}`;
-
-function meanwhileText(end: GuardEnd | { kind: 'stopped' }, timeLimitMs: number): string {
-  switch (end.kind) {
-    case 'expired':
-      return `file systems were thawed by the guard after ${timeLimitMs / 1000} s: ${INCONSISTENT}`;
-    case 'stopped':
-      return `file systems were thawed when the agent was stopped: ${INCONSISTENT}`;
-    case 'died':
-    case 'thawed':
-      return `file systems were thawed since the guard had ended: ${INCONSISTENT}`;
-  }
-}
-
-function busy(state: Exclude<State, { state: 'thawed' }>): QuiesceError {
-  const does = { freezing: 'is freezing', frozen: 'has frozen', thawing: 'is thawing' }[state.state];
-  return new QuiesceError('busy', `${state.owner} ${does} the file systems`);
-}
-
-function hookError(failure: HookFailure): QuiesceError {
-  const text =
-    failure.kind === 'script'
-      ? `the ${failure.name} script failed: ${failure.reason}`
-      : 'the freeze hook program failed';
-  return new QuiesceError('hook', text, failure);
-}
-
-function stopped(): QuiesceError {
-  return new QuiesceError('stopping', 'the agent is being stopped');
-}
-
-function stopIfAborted(signal: AbortSignal): void {
-  if (signal.aborted) throw stopped();
-}
-
-/** What its modules throw; a bug stays what it is. */
-function asQuiesceError(error: unknown): unknown {
-  if (error instanceof GuardError || error instanceof GuardEndedError) {
-    return new QuiesceError('guard', error.message);
-  }
-  return error instanceof ActionRefused ? new QuiesceError('refused', error.message) : error;
-}
-
-const mountPointsOf = (targets: readonly OpenTarget[]): string[] =>
-  targets.map(({ mountPoint }) => mountPoint);
+const toMountPoint = ({ mountPoint }: OpenTarget): string => mountPoint;

@@ -1,10 +1,11 @@
-/** Thawing what no guard holds any more, and what an earlier daemon left frozen. */
+/** Thawing what no guard of ours holds: after its death, what an earlier daemon left, and what others have frozen. */
 import { setTimeout as delay } from 'node:timers/promises';
+import { ActionRefused } from '../guest/actions.ts';
 import type { Mount } from '../guest/mounts.ts';
 import type { Log } from '../log.ts';
 import { type Guard, type GuardEnd, GuardEndedError, GuardError } from './guard.ts';
 import type { MarkerFile } from './marker.ts';
-import { freezeTargets } from './mounts.ts';
+import { type FreezeTarget, freezeTargets } from './mounts.ts';
 
 export interface RescueOptions {
   log: Log;
@@ -28,6 +29,29 @@ export async function tryThaw(mountPoints: readonly string[], options: RescueOpt
   } finally {
     await guard.release();
   }
+}
+
+/**
+ * Thaws what is frozen of `targets`, by whomever. @returns how many were
+ * @throws {GuardError | GuardEndedError}
+ */
+export async function thawByWhomever(
+  targets: readonly FreezeTarget[],
+  options: RescueOptions & { mayFreeze(action: 'thaw', mount: { mountPoint: string; major: number }): void },
+): Promise<number> {
+  const mountPoints = targets.flatMap(({ mountPoints: [mountPoint], major }) => {
+    try {
+      options.mayFreeze('thaw', { mountPoint, major });
+      return [mountPoint];
+    } catch (error) {
+      if (error instanceof ActionRefused) return [];
+      throw error;
+    }
+  });
+  if (mountPoints.length === 0) return 0;
+  const end = await tryThaw(mountPoints, options);
+  if (end.kind !== 'thawed') throw new GuardEndedError(end);
+  return end.count;
 }
 
 /** Tries until it is done: nothing must stay frozen. @returns how many file systems were frozen */

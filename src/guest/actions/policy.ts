@@ -13,8 +13,7 @@ export type Action =
   | { kind: 'suspend'; mode: SuspendMode }
   | { kind: 'set-clock' }
   | { kind: 'sync-hardware-clock' }
-  /** `deviceMajor` of the file system, null if unknown. */
-  | { kind: 'freeze' | 'thaw'; mountPoint: string; deviceMajor: number | null }
+  | { kind: 'freeze' | 'thaw'; mountPoint: string; deviceMajor: number }
   | { kind: 'trim'; mountPoint: string }
   | { kind: 'cpu' | 'memory-block'; number: number; online: boolean }
   | { kind: 'set-password'; user: string }

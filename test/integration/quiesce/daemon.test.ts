@@ -25,7 +25,7 @@ describe.skipIf(!canMount)('the daemon while frozen', () => {
   });
   beforeEach(() => {
     mounts.armWatchdogs();
-    directory = mkdtempSync(join(tmpdir(), 'chr-agent-frozen-'));
+    directory = mkdtempSync(join(tmpdir(), 'chr-agent-daemon-'));
     mkdirSync(join(directory, 'hooks'));
     for (const name of ['freeze', 'freeze-fail', 'thaw']) writeHook(directory, name, 'true');
     configure('info');

@@ -11,7 +11,7 @@ describe('what a run without actions may not do', () => {
     [{ kind: 'set-clock' }, /clock/],
     [{ kind: 'sync-hardware-clock' }, /hardware clock/],
     [{ kind: 'freeze', mountPoint: '/', deviceMajor: 254 }, /freeze \//],
-    [{ kind: 'freeze', mountPoint: '/x', deviceMajor: null }, /freeze \/x/],
+    [{ kind: 'freeze', mountPoint: '/x', deviceMajor: 0 }, /freeze \/x/],
     [{ kind: 'thaw', mountPoint: '/', deviceMajor: 8 }, /thaw \//],
     [{ kind: 'cpu', number: 3, online: false }, /CPU 3 offline/],
     [{ kind: 'memory-block', number: 9, online: false }, /memory block 9 offline/],
