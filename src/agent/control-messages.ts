@@ -4,12 +4,25 @@
  */
 import type { Packr } from 'msgpackr/pack';
 import type { QuiesceStatus } from '../quiesce/quiescer.ts';
+import type { JobOutcome } from '../scripts/job.ts';
 import type { Status } from './status.ts';
 
 /** Every command and what it answers. */
 export interface ControlResults {
   status: Status;
   'freeze-status': QuiesceStatus;
+  /** Oldest first. */
+  jobs: JobSummary[];
+}
+
+export interface JobSummary {
+  readonly pid: number;
+  readonly origin: string;
+  /** ISO 8601, UTC. */
+  readonly startedAt: string;
+  /** `running`, or the kind of its outcome. */
+  readonly state: 'running' | JobOutcome['kind'];
+  readonly outputBytes: number;
 }
 export type ControlCommand = keyof ControlResults;
 

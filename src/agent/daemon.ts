@@ -11,6 +11,7 @@ import { createJobs, type ScriptEngine } from '../scripts/jobs.ts';
 import { EXIT } from './cli/exit-codes.ts';
 import type { Config } from './config.ts';
 import type { ControlServer } from './control.ts';
+import type { JobSummary } from './control-messages.ts';
 import { type Detection, detect } from './detect.ts';
 import { createLog, type LogLevel } from './log.ts';
 import { openLogFile } from './log-file.ts';
@@ -92,7 +93,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     await delay(CONTROL_DELAY_MS);
     const { startControlServer } = await import('./control.ts');
     try {
-      const handlers = { status, 'freeze-status': () => quiescer.status };
+      const handlers = { status, 'freeze-status': () => quiescer.status, jobs: () => jobSummaries(scripts) };
       return await startControlServer({ path: config.agent.controlSocket, log, handlers });
     } catch (error) {
       // the agent works without it; `status` will say that it is not running
@@ -142,6 +143,16 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
       .then(() => log.info('configuration reloaded'))
       .catch((error: unknown) => log.error(`reload: ${String(error)}`));
   }
+}
+
+function jobSummaries(scripts: ScriptEngine): JobSummary[] {
+  return scripts.list().map(({ pid, origin, startedAtMs, status, output }) => ({
+    pid,
+    origin,
+    startedAt: new Date(startedAtMs).toISOString(),
+    state: status.state === 'running' ? 'running' : status.outcome.kind,
+    outputBytes: output.sizeBytes,
+  }));
 }
 
 /** What is read once at the start. */

@@ -8,6 +8,8 @@ const SUBCOMMANDS: Readonly<Record<string, () => Promise<Subcommand>>> = {
   run: async () => (await import('./daemon-commands.ts')).run,
   status: async () => (await import('./cli/status.ts')).status,
   'freeze-status': async () => (await import('./cli/freeze-status.ts')).freezeStatus,
+  jobs: async () => (await import('./cli/jobs.ts')).jobs,
+  doctor: async () => (await import('./cli/doctor.ts')).doctor,
   detect: async () => (await import('./cli/detect.ts')).detect,
   config: async () => (await import('./cli/config.ts')).config,
   'qemu-ga': async () => (await import('./daemon-commands.ts')).qemuGa,

@@ -163,9 +163,13 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
   }
 
   async function shutGate(): Promise<void> {
-    const settled = gate.shut().then(() => true);
-    const inTime = await Promise.race([settled, delay(SETTLE_LIMIT_MS, false, { ref: false })]);
-    if (!inTime) log.warning('a file is still being written while file systems are frozen');
+    const settled = new AbortController();
+    const waited = delay(SETTLE_LIMIT_MS, null, { signal: settled.signal }).then(
+      () => log.warning('a file is still being written while file systems are frozen'),
+      () => undefined,
+    );
+    await Promise.race([gate.shut(), waited]);
+    settled.abort();
   }
 
   /** Whatever is frozen after a failure is so no longer. */

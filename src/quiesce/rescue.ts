@@ -16,6 +16,8 @@ export interface RescueOptions {
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 10_000;
 const NO_LIMIT = 0;
+/** An agent that cannot thaw is better than one that does not come up. */
+const TRIES_AT_START = 4;
 
 /** One try by a guard of its own. FITHAW tells the truth by itself: it fails on what is not frozen. @throws {GuardError} */
 export async function tryThaw(mountPoints: readonly string[], options: RescueOptions): Promise<GuardEnd> {
@@ -54,12 +56,19 @@ export async function thawByWhomever(
   return end.count;
 }
 
-/** Tries until it is done: nothing must stay frozen. @returns how many file systems were frozen */
+/**
+ * Tries until it is done: nothing must stay frozen.
+ *
+ * @param tries after that many it gives up
+ * @returns how many file systems were frozen, null if it gave up
+ */
 export async function thawMountPoints(
   mountPoints: readonly string[],
   options: RescueOptions,
-): Promise<number> {
-  for (let retryMs = FIRST_RETRY_MS; ; retryMs = Math.min(2 * retryMs, LAST_RETRY_MS)) {
+  tries = Number.POSITIVE_INFINITY,
+): Promise<number | null> {
+  let retryMs = FIRST_RETRY_MS;
+  for (let left = tries; left > 0; left -= 1) {
     try {
       const end = await tryThaw(mountPoints, options);
       if (end.kind !== 'died') return end.count;
@@ -69,7 +78,9 @@ export async function thawMountPoints(
       options.log.error(`file systems may be frozen: ${error.message}; trying again`);
     }
     await delay(retryMs);
+    retryMs = Math.min(2 * retryMs, LAST_RETRY_MS);
   }
+  return null;
 }
 
 /** What an earlier daemon left to be told. */
@@ -94,12 +105,14 @@ export async function thawLeftFrozen(
       ? found.marker
       : { owner: UNKNOWN_OWNER, mountPoints: everyMountPoint(options.readMounts()), notice: null };
   if (notice !== null) return { owner, mountPoints, notice };
-  const count = mountPoints.length === 0 ? 0 : await thawMountPoints(mountPoints, options);
-  options.log.warning(
-    count === 0
-      ? `an earlier run was ended while ${owner} had file systems frozen; its guard has thawed them`
-      : `an earlier run was ended while ${owner} had file systems frozen; ${count} were still, and are thawed`,
-  );
+  const count = mountPoints.length === 0 ? 0 : await thawMountPoints(mountPoints, options, TRIES_AT_START);
+  const became =
+    count === null
+      ? 'they may be frozen still'
+      : count === 0
+        ? 'its guard has thawed them'
+        : `${count} were still, and are thawed`;
+  options.log.warning(`an earlier run was ended while ${owner} had file systems frozen; ${became}`);
   return { owner, mountPoints, notice };
 }
 

@@ -8,6 +8,8 @@ export const HELP = `usage: chr-agent SUBCOMMAND [OPTIONS]
   run            the daemon, in the foreground
   status         what the running daemon is doing
   freeze-status  whether file systems are frozen, by whom and until when
+  jobs           the scripts that run, and what became of the others
+  doctor         what works here, and what to do about the rest
   detect         which hypervisor this is, and why
   config check   check the configuration file
   qemu-ga        be a qemu-ga: takes qemu-ga's own options

@@ -148,7 +148,8 @@ export function createSession<Context>(options: SessionOptions<Context>): Sessio
 
   function perform(command: Command<Context>, args: JsonObject, call: Call): void {
     const succeeded = (result: CommandResult): ReplyPart[] => {
-      if (!call.frequent) audit(call, 'ok');
+      if (call.frequent) log.debug(`qemu-ga: ${call.name}: ok`);
+      else audit(call, 'ok');
       return successReply(command, result, call.id);
     };
     const failed = (error: unknown): ReplyPart[] => {

@@ -68,7 +68,7 @@ describe('the entry', () => {
     expect(result.stderr).toContain(message);
   });
 
-  it.each(['run', 'status', 'freeze-status', 'detect', 'config', 'qemu-ga', 'version'])(
+  it.each(['run', 'status', 'freeze-status', 'jobs', 'doctor', 'detect', 'config', 'qemu-ga', 'version'])(
     '%s has --help',
     (name) => {
       const result = chrAgent([name, '--help']);
@@ -187,7 +187,7 @@ describe('status', () => {
     const path = configFile('status.toml', `[agent]\nruntime-dir = "${dir}/run"`);
     server = await startControlServer({
       path: join(dir, 'run/control.sock'),
-      handlers: { status: () => STATUS, 'freeze-status': () => THAWED },
+      handlers: { status: () => STATUS, 'freeze-status': () => THAWED, jobs: () => [] },
       log,
     });
     const text = context();
@@ -202,7 +202,7 @@ describe('status', () => {
     const path = configFile('freeze-status.toml', `[agent]\nruntime-dir = "${dir}/run"`);
     server = await startControlServer({
       path: join(dir, 'run/control.sock'),
-      handlers: { status: () => STATUS, 'freeze-status': () => THAWED },
+      handlers: { status: () => STATUS, 'freeze-status': () => THAWED, jobs: () => [] },
       log,
     });
     const text = context();
@@ -243,7 +243,7 @@ describe('status', () => {
     const runtimeDir = join(dir, 'chr-agent-dev');
     server = await startControlServer({
       path: join(runtimeDir, 'control.sock'),
-      handlers: { status: () => STATUS, 'freeze-status': () => THAWED },
+      handlers: { status: () => STATUS, 'freeze-status': () => THAWED, jobs: () => [] },
       log,
     });
     expect(await status(['--dev'], context({ XDG_RUNTIME_DIR: dir }))).toBe(0);
@@ -266,7 +266,7 @@ describe('status', () => {
     };
     server = await startControlServer({
       path: join(dir, 'broken.sock'),
-      handlers: { status: broken, 'freeze-status': broken },
+      handlers: { status: broken, 'freeze-status': broken, jobs: broken },
       log,
     });
     const io = context();

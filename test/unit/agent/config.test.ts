@@ -149,6 +149,17 @@ describe('every key', () => {
   });
 });
 
+describe('the freeze time limit', () => {
+  it.each([
+    ['', 600_000],
+    ['[qemu-ga]\ncompat = "upstream"', 0],
+    ['[qemu-ga]\ncompat = "upstream"\n[freeze]\ntime-limit = 60', 60_000],
+    ['[freeze]\ntime-limit = 0', 0],
+  ])('of %j is %i ms', (text, timeLimitMs) => {
+    expect(parseConfig(text, FILE).freeze.timeLimitMs).toBe(timeLimitMs);
+  });
+});
+
 describe('a wrong file', () => {
   it.each([
     [

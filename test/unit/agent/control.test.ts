@@ -51,7 +51,7 @@ afterEach(async () => {
 });
 
 async function start(status: () => Status | Promise<Status> = () => STATUS, silenceLimitMs = 5_000) {
-  const handlers = { status, 'freeze-status': () => THAWED };
+  const handlers = { status, 'freeze-status': () => THAWED, jobs: () => [] };
   server = await startControlServer({ path, handlers, log, silenceLimitMs, maxClients: 4 });
 }
 
@@ -93,7 +93,7 @@ describe('the control socket', () => {
 
   it('refuses a place where another daemon listens', async () => {
     await start();
-    const handlers = { status: () => STATUS, 'freeze-status': () => THAWED };
+    const handlers = { status: () => STATUS, 'freeze-status': () => THAWED, jobs: () => [] };
     await expect(startControlServer({ path, handlers, log })).rejects.toThrow(
       `control socket ${path}: another daemon listens there`,
     );

@@ -159,7 +159,9 @@ describe('with CHR_AGENT_NO_ACTIONS=1', () => {
   });
 
   it('trims', async () => {
-    await expect(actions({}).trim(mount(), 512n)).resolves.toMatchObject({ trimmedBytes: 4096n });
+    await expect(actions({}).trim({ mountPoint: root, fd: directoryFd }, 512n)).resolves.toMatchObject({
+      trimmedBytes: 4096n,
+    });
     expect(done).toEqual([['trim', directoryFd, 512n]]);
   });
 
