@@ -158,7 +158,14 @@ describe('the commands', () => {
           supported_commands: { name: string; enabled: boolean }[];
         };
         const enabled = info.supported_commands.filter((each) => each.enabled).map((each) => each.name);
-        expect(enabled.sort()).toEqual(['guest-info', 'guest-ping', 'guest-sync', 'guest-sync-delimited']);
+        expect(enabled.sort()).toEqual([
+          'guest-fsfreeze-status',
+          'guest-fsfreeze-thaw',
+          'guest-info',
+          'guest-ping',
+          'guest-sync',
+          'guest-sync-delimited',
+        ]);
         expect(await client.command('guest-file-open', { path: '/etc/hostname' })).toEqual({
           error: {
             class: 'CommandNotFound',

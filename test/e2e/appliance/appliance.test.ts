@@ -1,0 +1,123 @@
+/**
+ * The agent in a guest with 128 MB, booted under QEMU (TCG): large transfers and many jobs are streamed, so they are answered in
+ * time and leave no memory behind. With 96 MB small payloads must work; what becomes of large ones is told in the report.
+ *
+ * - `CHR_APPLIANCE_DIR`: cache of the guest's image, its consoles and the reports (default `.cache/appliance`)
+ * - `CI=true`: what would be skipped is a failure
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { MIB, type Steps } from './loads.ts';
+import { DIRTY_LIMIT_MIB, type Memory, memoryAlarms } from './memory.ts';
+import { Trial } from './trial.ts';
+import { buildImage, type Image, reasonToSkip } from './vm.ts';
+
+const JOBS = 50;
+const NOTHING: Steps = new Map();
+
+const obstacle = reasonToSkip();
+const title = `small guest${obstacle === undefined ? '' : ` (skipped: ${obstacle})`}`;
+
+describe.skipIf(obstacle !== undefined)(title, { timeout: 300_000 }, () => {
+  let image: Image | undefined;
+
+  beforeAll(async () => {
+    image = await buildImage();
+    const sizes = [...image.sizes].map(([name, bytes]) => `${name} ${(bytes / MIB).toFixed(1)} MiB`);
+    console.log(`image: ${sizes.join(', ')}`);
+  });
+
+  /** The guest that this block's tests share. */
+  function boot(memoryMib: number): () => { trial: Trial; idle: Memory } {
+    let started: Trial | undefined;
+    let idle: Memory | undefined;
+    beforeAll(async () => {
+      if (image === undefined) throw new Error('there is no image');
+      started = await Trial.boot(image, memoryMib);
+      const pingS = started.vm.firstPingMs / 1000;
+      await started.measure('booted', async () => new Map([['first ping', pingS]]));
+      idle = await started.settle('idle');
+    });
+    afterAll(() => started?.close());
+    return () => {
+      if (started === undefined || idle === undefined) throw new Error('the guest did not come up');
+      return { trial: started, idle };
+    };
+  }
+
+  describe('128 MB', () => {
+    const guest = boot(128);
+
+    it('is idle in little memory', () => {
+      expect(guest().idle.privateDirtyMib).toBeLessThan(DIRTY_LIMIT_MIB);
+    });
+
+    it('writes and reads 16 MiB in one request', async () => {
+      const { trial } = guest();
+      await trial.measure('file, 16 MiB a request', () => trial.loads.file(16 * MIB));
+      await trial.measure('file, 1 MiB a request', () => trial.loads.file(MIB));
+    });
+
+    it('gives back 16 MiB of script output', async () => {
+      const { trial } = guest();
+      await trial.measure('output of 16 MiB', () => trial.loads.output());
+    });
+
+    it(`runs ${JOBS} jobs of 1 MiB output`, async () => {
+      const { trial } = guest();
+      await trial.measure(`${JOBS} jobs of 1 MiB`, () => trial.loads.jobs(JOBS));
+    });
+
+    it('reads 48 MiB in one request', async () => {
+      const { trial } = guest();
+      await trial.measure('file read of 48 MiB', () => trial.loads.largestRead());
+    });
+
+    it('gives the memory back, and the daemon is still the same', async () => {
+      const { trial, idle } = guest();
+      const after = await trial.settle('5 s later');
+      expect(after.privateDirtyMib).toBeLessThan(DIRTY_LIMIT_MIB);
+      expect({ pid: after.pid, startTicks: after.startTicks }).toEqual({
+        pid: idle.pid,
+        startTicks: idle.startTicks,
+      });
+      expect(await memoryAlarms(trial.agent, await trial.vm.console())).toEqual([]);
+    });
+  });
+
+  describe('96 MB', () => {
+    const guest = boot(96);
+
+    it('runs a script and moves files in requests of 1 MiB', async () => {
+      const { trial } = guest();
+      expect(await trial.agent.run('echo hello')).toBe('hello\n');
+      await trial.measure('file, 1 MiB a request', () => trial.loads.file(MIB));
+    });
+
+    it('is measured with large payloads', async () => {
+      const { trial, idle } = guest();
+      const loads: [string, () => Promise<Steps>][] = [
+        ['file, 16 MiB a request', () => trial.loads.file(16 * MIB)],
+        ['output of 16 MiB', () => trial.loads.output()],
+        [`${JOBS} jobs of 1 MiB`, () => trial.loads.jobs(JOBS)],
+        ['file read of 48 MiB', () => trial.loads.largestRead()],
+      ];
+      let current = '';
+      try {
+        for (const [name, load] of loads) {
+          current = name;
+          await trial.measure(name, load);
+        }
+        current = '5 s later';
+        const { pid } = await trial.settle(current);
+        const alarms = await memoryAlarms(trial.agent, await trial.vm.console());
+        await trial.measure(
+          `daemon ${pid === idle.pid ? 'the same' : 'another'}, ${alarms.length} alarms`,
+          async () => NOTHING,
+        );
+      } catch (error) {
+        // an answer that came too late would be taken for the next request's: the rest is not tried
+        trial.note(current, error);
+      }
+    });
+  });
+});
