@@ -9,6 +9,9 @@ export PATH := $(CURDIR)/node_modules/.bin:$(runtime)/bin:$(PATH)
 sources := $(shell find src -name '*.ts')
 native_flags := -O2 -Wall -Wextra -Werror -fvisibility=hidden
 
+# what the tests use: the reference agent, and tools that they run
+test_packages := qemu-guest-agent socat procps e2fsprogs xfsprogs util-linux iproute2 strace
+
 .PHONY: all setup build run test test-unit test-integration test-e2e test-long bench lint format docs clean
 all: build
 
@@ -57,13 +60,13 @@ format: setup
 test-unit: native
 	vitest run --project unit
 test-integration: build
-	scripts/need-packages qemu-guest-agent socat procps
+	scripts/need-packages $(test_packages)
 	vitest run --project integration
 test: lint build
-	scripts/need-packages qemu-guest-agent socat procps
+	scripts/need-packages $(test_packages)
 	vitest run
 test-long: build
-	scripts/need-packages qemu-guest-agent socat procps
+	scripts/need-packages $(test_packages)
 	CHR_AGENT_LONG=1 vitest run
 bench: build
 	scripts/need-packages qemu-guest-agent
