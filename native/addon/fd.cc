@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
@@ -19,6 +20,18 @@ napi_value read_bytes(napi_env env, napi_callback_info info) {
   if (call.failed) return nullptr;
   ssize_t result;
   do result = read(fd, bytes.data, bytes.length);
+  while (result < 0 && errno == EINTR);
+  return system_result(env, result);
+}
+
+napi_value read_now(napi_env env, napi_callback_info info) {
+  Arguments<4> call(env, info);
+  int fd = call.descriptor(0);
+  Bytes bytes = call.range(1);
+  if (call.failed) return nullptr;
+  iovec piece = {bytes.data, bytes.length};
+  ssize_t result;
+  do result = preadv2(fd, &piece, 1, -1, RWF_NOWAIT);
   while (result < 0 && errno == EINTR);
   return system_result(env, result);
 }
@@ -231,6 +244,7 @@ napi_value set_flags(napi_env env, napi_callback_info info) {
 
 void define_descriptors(napi_env env, napi_value exports) {
   define(env, exports, "read", read_bytes);
+  define(env, exports, "readNow", read_now);
   define(env, exports, "write", write_bytes);
   define(env, exports, "close", close_descriptor);
   define(env, exports, "seek", seek_file);

@@ -1,4 +1,5 @@
 /** Which operating system this is: uname(2) and os-release(5), read as spec/qemu-ga.md section 5 (guest-get-osinfo) says. */
+import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import { machine, release, version } from 'node:os';
 import { join } from 'node:path';
@@ -33,12 +34,8 @@ export function osFacts({ root = '/', releaseFile = null }: OsOptions = {}): OsF
 /** The keys and unquoted values; a file that is not UTF-8 has none. A key that comes twice has its last value. */
 export function parseOsRelease(content: Uint8Array): Map<string, string> {
   const entries = new Map<string, string>();
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(content);
-  } catch {
-    return entries;
-  }
+  if (!isUtf8(content)) return entries;
+  const text = Buffer.from(content).toString();
   for (const line of text.split(/\r?\n/)) {
     const equals = line.indexOf('=');
     if (equals <= 0 || /^\s*#/.test(line)) continue;

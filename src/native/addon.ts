@@ -113,6 +113,11 @@ export interface NativeAddon {
   // --- descriptors (all are opened close-on-exec and non-blocking)
   /** Bytes read into buffer[start, end), 0 at the end (virtio port: no host connected), or -errno. */
   read(fd: number, buffer: Uint8Array, start: number, end: number): number;
+  /**
+   * The same from the file's position, but only what is there at once (preadv2 with RWF_NOWAIT): -EAGAIN when it would have to
+   * wait for the disk, -EOPNOTSUPP where the file system cannot tell.
+   */
+  readNow(fd: number, buffer: Uint8Array, start: number, end: number): number;
   write(fd: number, buffer: Uint8Array, start: number, end: number): number;
   close(fd: number): number;
   /** lseek(2): the new position, or -errno; -EINVAL for an offset beyond 2^53. */

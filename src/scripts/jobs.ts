@@ -5,6 +5,7 @@
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import type { FreezeGate } from '../guest/freeze-gate.ts';
 import type { Log } from '../log.ts';
+import { monotonicMs } from '../native/monotonic.ts';
 import { errnoOf, inspectScript } from './files.ts';
 import { commandForFile, commandForText } from './interpreter.ts';
 import type { Job, JobRequest, JobSource, Jobs } from './job.ts';
@@ -220,10 +221,10 @@ export function createJobs(options: JobsOptions): ScriptEngine {
 
   async function drain(limitMs: number): Promise<void> {
     draining = true;
-    const deadlineMs = performance.now() + limitMs;
+    const deadlineMs = monotonicMs() + limitMs;
     // a start may wait for the thaw
     await settledWithin([...starting], limitMs);
-    const leftMs = Math.max(0, deadlineMs - performance.now());
+    const leftMs = Math.max(0, deadlineMs - monotonicMs());
     const ended = running().map((job) => job.finished);
     if (await settledWithin(ended, leftMs)) return;
     const killed = running().map((job) => job.kill());

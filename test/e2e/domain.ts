@@ -8,6 +8,8 @@ export interface DomainFiles {
   readonly kernel: string;
   readonly initrd: string;
   readonly rootDisk: string;
+  /** A second disk, /dev/vdb. */
+  readonly dataDisk: string;
   /** Unix socket that QEMU listens on for the agent's channel; libvirt, or the test in its place, connects. */
   readonly agentSocket: string;
   readonly consoleSocket: string;
@@ -53,6 +55,12 @@ export function domainXml(files: DomainFiles, init: Init): string {
       <driver name='qemu' type='raw' cache='unsafe' discard='unmap'/>
       <source file='${files.rootDisk}'/>
       <target dev='vda' bus='virtio'/>
+    </disk>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw' cache='unsafe' discard='unmap'/>
+      <source file='${files.dataDisk}'/>
+      <target dev='vdb' bus='virtio'/>
+      <serial>e2e-data</serial>
     </disk>
     <controller type='usb' model='none'/>
     <controller type='virtio-serial'/>

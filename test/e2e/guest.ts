@@ -6,7 +6,7 @@ import * as v from 'valibot';
 import { GuestConsole } from './console.ts';
 import { DOMAIN, type DomainFiles, domainXml, type Init } from './domain.ts';
 import { agentName, cacheDir } from './environment.ts';
-import { baseImage, rootDisk } from './image.ts';
+import { baseImage, dataDisk, rootDisk } from './image.ts';
 import { beginTranscript, Libvirt, note } from './libvirt.ts';
 
 const BOOT_LIMIT_MS = 180_000;
@@ -23,6 +23,9 @@ export interface AgentOptions {
 export class Guest {
   readonly libvirt: Libvirt;
   readonly agentSocket: string;
+  /** The host's files of /dev/vda and /dev/vdb. */
+  readonly rootDisk: string;
+  readonly dataDisk: string;
   readonly #runDir: string;
   readonly #files: DomainFiles;
   #console: GuestConsole | undefined;
@@ -30,6 +33,8 @@ export class Guest {
   private constructor(libvirt: Libvirt, runDir: string, files: DomainFiles) {
     this.libvirt = libvirt;
     this.agentSocket = files.agentSocket;
+    this.rootDisk = files.rootDisk;
+    this.dataDisk = files.dataDisk;
     this.#runDir = runDir;
     this.#files = files;
   }
@@ -48,6 +53,7 @@ export class Guest {
         kernel: path.join(image, 'vmlinux'),
         initrd: path.join(image, 'initrd'),
         rootDisk: await rootDisk(image, runDir, agentName, config),
+        dataDisk: await dataDisk(runDir),
         agentSocket: path.join(runDir, 'agent.sock'),
         consoleSocket: path.join(runDir, 'console.sock'),
         consoleLog: path.join(cacheDir, 'log/console.log'),
@@ -106,6 +112,11 @@ export class Guest {
   /** Runs a virsh command on the domain: `virsh NAME chr ...ARGS`; returns its output. */
   async virsh(name: string, ...args: string[]): Promise<string> {
     return (await this.libvirt.virsh(name, DOMAIN, ...args)).trim();
+  }
+
+  /** The same with what virsh says to people besides. */
+  async virshVerbosely(name: string, ...args: string[]): Promise<string> {
+    return (await this.libvirt.virshVerbosely(name, DOMAIN, ...args)).trim();
   }
 
   async state(): Promise<string> {

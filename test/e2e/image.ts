@@ -15,6 +15,7 @@ name=$NAME
 echo "hello from \${name:-a file}$*"
 `;
 const ROOT_DISK_SIZE = '3G'; // sparse; the long run puts 1 GiB on it
+const DATA_DISK_SIZE = '256M';
 
 /** How the guest starts each agent; CHR_AGENT_NO_ACTIONS is not set there, since it is the guest's own clock and power. */
 const startScripts: Record<AgentName, string> = {
@@ -72,25 +73,21 @@ export async function rootDisk(
   await writeFile(start, `#!/bin/sh\n${startScripts[agent]}\n`);
   await chmod(start, 0o755);
   const disk = path.join(runDir, 'root.raw');
-  await execute(
-    'mke2fs',
-    [
-      '-q',
-      '-t',
-      'ext4',
-      '-m',
-      '0',
-      '-E',
-      'lazy_itable_init=1,lazy_journal_init=1',
-      '-d',
-      root,
-      disk,
-      ROOT_DISK_SIZE,
-    ],
-    {
-      env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
-    },
-  );
+  await makeExt4(disk, ROOT_DISK_SIZE, '-d', root);
   await rm(root, { recursive: true });
   return disk;
+}
+
+/** Makes `data.raw` in runDir: an empty ext4. */
+export async function dataDisk(runDir: string): Promise<string> {
+  const disk = path.join(runDir, 'data.raw');
+  await makeExt4(disk, DATA_DISK_SIZE);
+  return disk;
+}
+
+async function makeExt4(disk: string, size: string, ...options: string[]): Promise<void> {
+  const lazily = ['-E', 'lazy_itable_init=1,lazy_journal_init=1'];
+  await execute('mke2fs', ['-q', '-t', 'ext4', '-m', '0', ...lazily, ...options, disk, size], {
+    env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
+  });
 }

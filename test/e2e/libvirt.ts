@@ -89,17 +89,31 @@ export class Libvirt {
     this.#lines.close();
   }
 
+  /** What a client of this libvirtd needs in its environment. */
+  get environment(): NodeJS.ProcessEnv {
+    return this.#environment;
+  }
+
   /**
    * Runs one virsh command.
    * @returns its stdout
    * @throws VirshError with its stderr
    */
   async virsh(...args: string[]): Promise<string> {
+    return this.#noted(['-q', ...args]);
+  }
+
+  /** The same with what virsh says to people besides. */
+  async virshVerbosely(...args: string[]): Promise<string> {
+    return this.#noted(args);
+  }
+
+  async #noted(args: string[]): Promise<string> {
     const result = await this.#run(args);
     const output = `${result.stdout}${result.stderr}`.trimEnd();
     appendFileSync(
       transcriptFile,
-      `$ virsh ${args.map(shellWord).join(' ')}\n${shorten(output, TRANSCRIPT_CHARS)}\n\n`,
+      `$ virsh ${args.filter((word) => word !== '-q').map(shellWord).join(' ')}\n${shorten(output, TRANSCRIPT_CHARS)}\n\n`,
     );
     if (result.failed) throw new VirshError(result.stderr.trim(), result.stdout);
     return result.stdout;
@@ -107,19 +121,19 @@ export class Libvirt {
 
   /** As `virsh`, but not in the transcript: for polling. */
   async virshQuietly(...args: string[]): Promise<string> {
-    return (await this.#run(args)).stdout;
+    return (await this.#run(['-q', ...args])).stdout;
   }
 
   /** Whether the command succeeds; not in the transcript either. */
   async succeeds(...args: string[]): Promise<boolean> {
-    return !(await this.#run(args)).failed;
+    return !(await this.#run(['-q', ...args])).failed;
   }
 
   #run(args: string[]): Promise<{ failed: boolean; stdout: string; stderr: string }> {
     return new Promise((resolve) => {
       execFile(
         'virsh',
-        ['-q', ...args],
+        args,
         { env: this.#environment, maxBuffer: 64 << 20 },
         (error, stdout, stderr) => {
           resolve({ failed: error !== null, stdout, stderr: stderr || (error?.message ?? '') });

@@ -16,7 +16,7 @@ const MAX_ID = 2 ** 32 - 2;
  * absolute home directory. The name is only ever compared.
  */
 export function findPasswdEntry(passwd: Uint8Array, name: string): PasswdEntry | null {
-  for (const line of new TextDecoder().decode(passwd).split('\n')) {
+  for (const line of Buffer.from(passwd).toString().split('\n')) {
     const [entryName, , uid, gid, , home] = line.trimStart().split(':');
     if (entryName !== name || /^[+\-#]|^$/.test(name)) continue;
     const [uidNumber, gidNumber] = [parseId(uid), parseId(gid)];

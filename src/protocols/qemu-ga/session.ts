@@ -4,6 +4,7 @@
  */
 import type { Log } from '../../log.ts';
 import type { NativeAddon } from '../../native/index.ts';
+import { monotonicMs } from '../../native/monotonic.ts';
 import type { Channel } from '../transport/channel.ts';
 import { QapiError } from './errors.ts';
 import { Framing, type Message } from './json/framing.ts';
@@ -138,7 +139,7 @@ export function createSession<Context>(options: SessionOptions<Context>): Sessio
     const id = isObject(message.value) ? message.value.get('id') : undefined;
     try {
       const { command, args } = registry.resolve(message.value);
-      const call: Call = { name: command.name, frequent: command.frequent, id, beganAtMs: performance.now() };
+      const call: Call = { name: command.name, frequent: command.frequent, id, beganAtMs: monotonicMs() };
       perform(command, args, call);
     } catch (error) {
       log.debug(`qemu-ga: request refused: ${error instanceof Error ? error.message : String(error)}`);
@@ -173,7 +174,7 @@ export function createSession<Context>(options: SessionOptions<Context>): Sessio
 
   /** One line a command: what, how it ended, how long it took. Arguments may be secrets and are never logged. */
   function audit({ name, beganAtMs }: Call, outcome: string): void {
-    log.info(`qemu-ga: ${name}: ${outcome}, ${(performance.now() - beganAtMs).toFixed(1)} ms`);
+    log.info(`qemu-ga: ${name}: ${outcome}, ${(monotonicMs() - beganAtMs).toFixed(1)} ms`);
   }
 
   async function sendReply(parts: readonly ReplyPart[], call: Call): Promise<void> {
@@ -215,13 +216,13 @@ export function createSession<Context>(options: SessionOptions<Context>): Sessio
 
   /** A timer runs only while there is something to give back, so that an idle agent sleeps. */
   function noteActivity(): void {
-    lastActivityMs = performance.now();
+    lastActivityMs = monotonicMs();
     if (trimTimer === undefined) trimTimer = setTimeout(trimWhenIdle, TRIM_AFTER_MS).unref();
   }
 
   function trimWhenIdle(): void {
     trimTimer = undefined;
-    const idleMs = performance.now() - lastActivityMs;
+    const idleMs = monotonicMs() - lastActivityMs;
     // what keeps it busy arms the timer again when it ends; until then (a host that is away for days) it would only wake up
     if (isBusy) return;
     if (idleMs < TRIM_AFTER_MS - 1) {

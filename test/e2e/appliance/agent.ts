@@ -62,6 +62,17 @@ export class Agent {
     return results;
   }
 
+  /** Waits for the answer to a request that was given up. @returns in words, what came. */
+  async lateAnswer(limitMs: number): Promise<string> {
+    const since = performance.now();
+    try {
+      const line = await this.#channel.line(limitMs);
+      return `${line.length} bytes, ${((performance.now() - since) / 1000).toFixed(1)} s too late`;
+    } catch {
+      return `none in another ${limitMs / 1000} s`;
+    }
+  }
+
   /** Starts scripts given as text, output captured. @returns their pids. */
   async start(texts: readonly string[]): Promise<number[]> {
     const requests = texts.map((text) => ({

@@ -53,9 +53,9 @@ export class Trial {
     });
   }
 
-  /** Takes down what did not work. */
-  note(name: string, error: unknown): void {
-    this.#rows.push(row([name, error instanceof Error ? error.message : String(error)]));
+  /** Takes down something that has no figures. */
+  note(name: string, what: unknown): void {
+    this.#rows.push(row([name, what instanceof Error ? what.message : String(what)]));
   }
 
   /** Prints the table, keeps it in the cache, and ends the guest. */

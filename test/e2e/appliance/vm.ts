@@ -26,8 +26,7 @@ const SOCKET_LIMIT_MS = 10_000;
 
 /** Words that save time under TCG: no mitigations, no zeroing, no probing of ports that are not there. The console gets
  * errors only (an OOM kill is one): each character costs an exit. */
-const kernelWords =
-  `console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr init_on_alloc=0 random.trust_cpu=on
+const kernelWords = `loglevel=4 mitigations=off nokaslr init_on_alloc=0 random.trust_cpu=on
  no_timer_check tsc=reliable audit=0 apparmor=0 nowatchdog cryptomgr.notests i8042.noaux i8042.nokbd 8250.nr_uarts=1
  rcupdate.rcu_expedited=1 net.ifnames=0`.replaceAll('\n', '');
 
@@ -61,6 +60,8 @@ export function reasonToSkip(): string | undefined {
 
 export interface Image {
   readonly dir: string;
+  /** Words for the kernel that the guest has anywhere. */
+  readonly cmdline: string;
   /** Bytes of root.squashfs, vmlinuz, initrd and vmlinux. */
   readonly sizes: ReadonlyMap<string, number>;
 }
@@ -75,7 +76,7 @@ export async function buildImage(): Promise<Image> {
     const [name, bytes] = line.split(' ');
     if (name !== undefined) sizes.set(name, Number(bytes));
   }
-  return { dir, sizes };
+  return { dir, sizes, cmdline: (await readFile(path.join(dir, 'cmdline'), 'utf8')).trim() };
 }
 
 export class Appliance {
@@ -111,13 +112,9 @@ export class Appliance {
     await mkdir(cacheDir, { recursive: true });
     const socket = path.join(runDir, 'agent.sock');
     const startedAt = performance.now();
-    const qemu = spawn(
-      'qemu-system-x86_64',
-      qemuArguments(image.dir, memoryMib, { disk, socket, consoleLog }),
-      {
-        stdio: ['ignore', 'ignore', 'inherit'],
-      },
-    );
+    const qemu = spawn('qemu-system-x86_64', qemuArguments(image, memoryMib, { disk, socket, consoleLog }), {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
     const stop = () => qemu.kill('SIGKILL');
     process.once('exit', stop);
     qemu.once('exit', () => process.off('exit', stop));
@@ -164,12 +161,13 @@ interface RunFiles {
   readonly consoleLog: string;
 }
 
-function qemuArguments(imageDir: string, memoryMib: number, files: RunFiles): string[] {
-  const file = (name: string) => path.join(imageDir, name);
+function qemuArguments(image: Image, memoryMib: number, files: RunFiles): string[] {
+  const file = (name: string) => path.join(image.dir, name);
   return [
     ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
     ...['-accel', 'tcg', '-machine', 'pc', '-cpu', 'qemu64', '-smp', '1', '-m', String(memoryMib)],
-    ...['-kernel', file('vmlinux'), '-initrd', file('initrd'), '-append', kernelWords],
+    ...['-kernel', file('vmlinux'), '-initrd', file('initrd')],
+    ...['-append', `${image.cmdline} ${kernelWords}`],
     ...['-drive', `file=${file('root.squashfs')},if=virtio,format=raw,readonly=on`],
     ...['-drive', `file=${files.disk},if=virtio,format=raw,cache=unsafe`],
     ...['-device', 'virtio-serial-pci'],

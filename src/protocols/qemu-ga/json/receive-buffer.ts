@@ -68,6 +68,8 @@ export class ReceiveBuffer {
 
   /** Gives unused pages back. @returns whether there was more than a little of it. */
   trim(): boolean {
+    // a message that came last is still where it was received
+    if (this.#pinned.length === 0 && this.tokenStart === this.end) this.#moveTokenTo(0);
     if (this.#highWater <= Math.max(KEEP_BYTES, this.end)) return false;
     this.#native.releasePages(this.bytes, Math.max(KEEP_BYTES, this.end), this.#highWater);
     this.#highWater = this.end;
