@@ -2,11 +2,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/socket.h>
+#include <sys/statfs.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 // after sys/socket.h, which it needs
+#include <linux/magic.h>
 #include <linux/vm_sockets.h>
 
 #include "call.h"
@@ -33,6 +35,11 @@ napi_value read_now(napi_env env, napi_callback_info info) {
   ssize_t result;
   do result = preadv2(fd, &piece, 1, -1, RWF_NOWAIT);
   while (result < 0 && errno == EINTR);
+  // tmpfs does not know the flag, and has all its data in memory
+  struct statfs file_system;
+  if (result < 0 && errno == EOPNOTSUPP && fstatfs(fd, &file_system) == 0 && file_system.f_type == TMPFS_MAGIC)
+    return system_result(env, read(fd, bytes.data, bytes.length));
+  if (result < 0 && errno == EOPNOTSUPP) return number(env, -EOPNOTSUPP);
   return system_result(env, result);
 }
 

@@ -25,6 +25,7 @@ napi_value reserve(napi_env env, napi_callback_info info) {
   if (napi_create_external_buffer(env, size, memory, nullptr, nullptr, &buffer) != napi_ok) {
     munmap(memory, size);
     napi_throw_range_error(env, nullptr, "too large for a Buffer");
+    return nullptr;
   }
   return buffer;
 }

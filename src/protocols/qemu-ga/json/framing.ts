@@ -27,7 +27,7 @@ export class Framing {
   constructor(buffer: ReceiveBuffer, native: NativeAddon) {
     this.#buffer = buffer;
     this.#lexer = new Lexer(buffer, native);
-    this.#parser = new Parser(buffer.bytes, (text) => buffer.pin(text));
+    this.#parser = new Parser(buffer, (text) => buffer.pin(text));
   }
 
   /**

@@ -24,7 +24,7 @@ type Container =
     };
 
 export class Parser {
-  readonly #bytes: Buffer;
+  readonly #source: { readonly bytes: Buffer };
   readonly #stack: Container[] = [];
   /** The whole value, once its last token has come. */
   value: JsonValue | undefined;
@@ -32,8 +32,9 @@ export class Parser {
   error: string | undefined;
   readonly #onLongText: (text: LongText) => void;
 
-  constructor(bytes: Buffer, onLongText: (text: LongText) => void) {
-    this.#bytes = bytes;
+  /** @param source where the tokens lie; its buffer may be another one for each message. */
+  constructor(source: { readonly bytes: Buffer }, onLongText: (text: LongText) => void) {
+    this.#source = source;
     this.#onLongText = onLongText;
   }
 
@@ -46,7 +47,7 @@ export class Parser {
   /** Takes one token other than stray and oversized ones. After an error tokens are ignored. */
   take(token: Token): void {
     if (this.error !== undefined) return;
-    const punctuation = token.kind === 'punctuation' ? (this.#bytes[token.start] ?? 0) : 0;
+    const punctuation = token.kind === 'punctuation' ? (this.#source.bytes[token.start] ?? 0) : 0;
     const container = this.#stack.at(-1);
     if (container === undefined) this.#takeValue(token, punctuation);
     else if (container.kind === 'array') this.#takeInArray(container, token, punctuation);
@@ -109,11 +110,11 @@ export class Parser {
     const start = token.start + 1;
     const end = token.end - 1;
     if (token.escaped || token.nonAscii) {
-      const decoded = decodeString(this.#bytes, start, end);
+      const decoded = decodeString(this.#source.bytes, start, end);
       return 'error' in decoded ? this.#fail(decoded.error) : this.#add(decoded.text);
     }
-    if (end - start < LONG_TEXT_BYTES) return this.#add(this.#bytes.toString('latin1', start, end));
-    const text = new LongText(this.#bytes, start, end, !token.nonBase64);
+    if (end - start < LONG_TEXT_BYTES) return this.#add(this.#source.bytes.toString('latin1', start, end));
+    const text = new LongText(this.#source.bytes, start, end, !token.nonBase64);
     this.#onLongText(text);
     this.#add(text);
   }
@@ -143,7 +144,7 @@ export class Parser {
   }
 
   #text(token: Token): string {
-    return this.#bytes.toString('latin1', token.start, token.end);
+    return this.#source.bytes.toString('latin1', token.start, token.end);
   }
 
   #fail(error: string): void {

@@ -7,16 +7,21 @@ import type { NativeAddon } from '../../../native/index.ts';
 import type { LongText } from './value.ts';
 
 /** The tokens of one message may have 64 MiB of text (spec section 2, limits); the rest is room for one read and white space. */
-const CAPACITY_BYTES = 66 * 1024 * 1024;
+const LARGE_BYTES = 66 * 1024 * 1024;
+/**
+ * What there is until a message needs more: reserving the large buffer makes V8 collect garbage once, which would cost several
+ * milliseconds of every start.
+ */
+const SMALL_BYTES = 1024 * 1024;
 /** The most that one read takes; a unix socket gives about 208 KiB at once. */
 export const READ_BYTES = 256 * 1024;
 /** What stays resident between messages. */
 const KEEP_BYTES = 128 * 1024;
 /** A consumed prefix shorter than this is not worth a move. */
-const MOVE_AFTER_BYTES = 1024 * 1024;
+const MOVE_AFTER_BYTES = 512 * 1024;
 
 export class ReceiveBuffer {
-  readonly bytes: Buffer;
+  bytes: Buffer;
   /** The unread input is bytes[position, end). The lexer moves `position`. */
   position = 0;
   end = 0;
@@ -28,7 +33,7 @@ export class ReceiveBuffer {
 
   constructor(native: NativeAddon) {
     this.#native = native;
-    this.bytes = native.reserve(CAPACITY_BYTES);
+    this.bytes = native.reserve(SMALL_BYTES);
   }
 
   /** Keeps a long string where it is until {@link releasePinned}. */
@@ -47,7 +52,8 @@ export class ReceiveBuffer {
       if (this.tokenStart === this.end) this.#moveTokenTo(0);
       else if (this.tokenStart >= MOVE_AFTER_BYTES) this.#moveTokenTo(0);
     }
-    if (this.end + READ_BYTES <= CAPACITY_BYTES) return;
+    if (this.end + READ_BYTES > this.bytes.length && this.bytes.length < LARGE_BYTES) this.#grow();
+    if (this.end + READ_BYTES <= this.bytes.length) return;
     // only white space between tokens can have used up the room: close the gaps
     let front = 0;
     for (const text of this.#pinned) {
@@ -74,6 +80,14 @@ export class ReceiveBuffer {
     this.#native.releasePages(this.bytes, Math.max(KEEP_BYTES, this.end), this.#highWater);
     this.#highWater = this.end;
     return true;
+  }
+
+  #grow(): void {
+    const larger = this.#native.reserve(LARGE_BYTES);
+    this.bytes.copy(larger, 0, 0, this.end);
+    for (const text of this.#pinned) text.bytes = larger;
+    this.#native.releasePages(this.bytes, 0, this.bytes.length);
+    this.bytes = larger;
   }
 
   #moveTokenTo(front: number): void {

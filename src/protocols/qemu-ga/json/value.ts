@@ -12,7 +12,7 @@ export type JsonObject = Map<string, JsonValue>;
  * place and written from there. It is valid until the message it belongs to is released.
  */
 export class LongText {
-  readonly bytes: Buffer;
+  bytes: Buffer;
   /** The text is bytes[start, end), without the quotes. The receive buffer moves it when it has to. */
   start: number;
   end: number;
