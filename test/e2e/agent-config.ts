@@ -5,12 +5,18 @@ export interface AgentSettings {
   /** Without it the agent's default, ten minutes. */
   readonly freezeTimeLimitS?: number;
   readonly compat?: 'chr' | 'upstream';
+  readonly scriptTimeLimitS?: number;
 }
 
 /** Of scripts, short for the test of it. */
 export const SCRIPT_TIME_LIMIT_S = 10;
 
-export function agentConfig({ logLevel, freezeTimeLimitS, compat }: AgentSettings = {}): string {
+export function agentConfig({
+  logLevel,
+  freezeTimeLimitS,
+  compat,
+  scriptTimeLimitS,
+}: AgentSettings = {}): string {
   const limit = freezeTimeLimitS === undefined ? '' : `\n[freeze]\ntime-limit = ${freezeTimeLimitS}\n`;
   return `[agent]
 log-level = "${logLevel ?? 'info'}"
@@ -19,7 +25,7 @@ log-level = "${logLevel ?? 'info'}"
 compat = "${compat ?? 'chr'}"
 
 [scripts]
-time-limit = ${SCRIPT_TIME_LIMIT_S}
+time-limit = ${scriptTimeLimitS ?? SCRIPT_TIME_LIMIT_S}
 grace = 1
 ${limit}`;
 }

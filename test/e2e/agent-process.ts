@@ -9,8 +9,7 @@ import { agentName } from './environment.ts';
 import type { Guest } from './guest.ts';
 
 /** What `pidof` knows it by. */
-export const AGENT_PROGRAM =
-  agentName === 'chr-agent' ? '/usr/lib/chr-agent/dist/node' : '/usr/sbin/qemu-ga';
+export const AGENT_PROGRAM = agentName === 'chr-agent' ? '/usr/lib/chr-agent/dist/node' : '/usr/sbin/qemu-ga';
 export const AGENT_LOG = '/var/log/agent.log';
 /** tmpfs: stays writable whatever is frozen. */
 export const HOOKS_LOG = '/run/hooks.log';
@@ -44,7 +43,8 @@ export async function waitForAgent(guest: Guest): Promise<void> {
   const ping = ['qemu-agent-command', DOMAIN, JSON.stringify({ execute: 'guest-ping' }), '--timeout', '5'];
   const deadline = performance.now() + ANSWER_LIMIT_MS;
   while (!(await guest.libvirt.succeeds(...ping))) {
-    if (performance.now() > deadline) throw new Error(`the agent does not answer after ${ANSWER_LIMIT_MS} ms`);
+    if (performance.now() > deadline)
+      throw new Error(`the agent does not answer after ${ANSWER_LIMIT_MS} ms`);
     await sleep(200);
   }
 }
@@ -88,6 +88,13 @@ export async function rootIsWritable(guest: Guest, limitS: number): Promise<bool
     ),
   );
   return status === 0;
+}
+
+/** After a test that failed half-way: nothing may stay frozen, the console itself would hang. */
+export async function thawAnyway(guest: Guest): Promise<void> {
+  const status = await guest.agent('guest-fsfreeze-status').catch(() => 'unknown');
+  if (status !== 'thawed')
+    await shell(guest, `fsfreeze -u ${DATA_MOUNT}; fsfreeze -u /; kill -KILL $(pidof ${AGENT_PROGRAM})`);
 }
 
 export type Hook = 'freeze' | 'freeze-fail' | 'thaw';

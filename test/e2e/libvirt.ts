@@ -113,7 +113,10 @@ export class Libvirt {
     const output = `${result.stdout}${result.stderr}`.trimEnd();
     appendFileSync(
       transcriptFile,
-      `$ virsh ${args.filter((word) => word !== '-q').map(shellWord).join(' ')}\n${shorten(output, TRANSCRIPT_CHARS)}\n\n`,
+      `$ virsh ${args
+        .filter((word) => word !== '-q')
+        .map(shellWord)
+        .join(' ')}\n${shorten(output, TRANSCRIPT_CHARS)}\n\n`,
     );
     if (result.failed) throw new VirshError(result.stderr.trim(), result.stdout);
     return result.stdout;
@@ -131,14 +134,9 @@ export class Libvirt {
 
   #run(args: string[]): Promise<{ failed: boolean; stdout: string; stderr: string }> {
     return new Promise((resolve) => {
-      execFile(
-        'virsh',
-        args,
-        { env: this.#environment, maxBuffer: 64 << 20 },
-        (error, stdout, stderr) => {
-          resolve({ failed: error !== null, stdout, stderr: stderr || (error?.message ?? '') });
-        },
-      );
+      execFile('virsh', args, { env: this.#environment, maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
+        resolve({ failed: error !== null, stdout, stderr: stderr || (error?.message ?? '') });
+      });
     });
   }
 }

@@ -2,7 +2,7 @@
  * What becomes of frozen file systems when something happens to the agent: docs/architecture.md on quiescing. Only here may
  * that be tried on the root file system.
  */
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   AGENT_PROGRAM,
   endAgent,
@@ -14,6 +14,7 @@ import {
   removeHooks,
   rootIsWritable,
   shell,
+  thawAnyway,
   waitForAgent,
 } from '../agent-process.ts';
 import { agentName, longRun } from '../environment.ts';
@@ -27,6 +28,8 @@ const KILL_ROUNDS = longRun ? 20 : 4;
 const LATEST_KILL_MS = 1500;
 /** For what happens at once, but under TCG. */
 const PROMPT_S = 20;
+/** For pgrep -f; does not match the shell that runs pgrep. */
+const GUARD = '[c]hr-agent-helper guard';
 const ended = 'file systems were thawed by the guard when the agent ended';
 
 export function quiesceGuardSuite(guest: () => Guest): void {
@@ -53,6 +56,8 @@ export function quiesceGuardSuite(guest: () => Guest): void {
       await forgetHooks(guest());
     });
 
+    afterEach(() => thawAnyway(guest()));
+
     afterAll(async () => {
       await removeHooks(guest());
       await reconfigure(guest(), {});
@@ -62,7 +67,7 @@ export function quiesceGuardSuite(guest: () => Guest): void {
       await freeze();
       const lines = await shell(
         guest(),
-        'cat /proc/$(pgrep -f "chr-agent-helper guard")/status | grep -E "VmLck|VmRSS|SigIgn"',
+        `cat /proc/$(pgrep -f "${GUARD}")/status | grep -E "VmLck|VmRSS|SigIgn"`,
       );
       note(`the guard: ${lines.replaceAll(/\s+/g, ' ')}`);
       expect(Number(/VmLck:\s+(\d+) kB/.exec(lines)?.[1])).toBeGreaterThan(0);
@@ -92,7 +97,7 @@ export function quiesceGuardSuite(guest: () => Guest): void {
 
     it('is replaced when it is killed: the agent thaws', async () => {
       await freeze();
-      await shell(guest(), 'kill -KILL $(pgrep -f "chr-agent-helper guard")');
+      await shell(guest(), `kill -KILL $(pgrep -f "${GUARD}")`);
       expect(await rootIsWritable(guest(), PROMPT_S)).toBe(true);
       await expect(thaw()).rejects.toThrow('file systems were thawed since the guard had ended');
       expect(await hooksRun(guest())).toEqual(['freeze', 'freeze-fail']);
@@ -101,7 +106,7 @@ export function quiesceGuardSuite(guest: () => Guest): void {
 
     it('is killed together with the agent: the next agent thaws at its start', async () => {
       await freeze();
-      await shell(guest(), `kill -KILL $(pidof ${AGENT_PROGRAM}) $(pgrep -f "chr-agent-helper guard")`);
+      await shell(guest(), `kill -KILL $(pidof ${AGENT_PROGRAM}) $(pgrep -f "${GUARD}")`);
       expect(await rootIsWritable(guest(), PROMPT_S)).toBe(true);
       await waitForAgent(guest());
       await expect(thaw()).rejects.toThrow(ended);
@@ -134,7 +139,9 @@ export function quiesceGuardSuite(guest: () => Guest): void {
         await freeze();
         await shell(guest(), `kill -STOP $(pidof ${AGENT_PROGRAM})`);
         expect(await rootIsWritable(guest(), TIME_LIMIT_S + PROMPT_S)).toBe(true);
-        note(`agent stopped: thawed ${((performance.now() - start) / 1000).toFixed(1)} s after the freeze began`);
+        note(
+          `agent stopped: thawed ${((performance.now() - start) / 1000).toFixed(1)} s after the freeze began`,
+        );
         await shell(guest(), `kill -CONT $(pidof ${AGENT_PROGRAM})`);
         await waitForAgent(guest());
         await expect(thaw()).rejects.toThrow(expired);
@@ -142,7 +149,9 @@ export function quiesceGuardSuite(guest: () => Guest): void {
       });
     });
 
-    it(`${KILL_ROUNDS} times SIGKILL at some moment of a freeze`, { timeout: KILL_ROUNDS * 30_000 }, async () => {
+    it(`${KILL_ROUNDS} times SIGKILL at some moment of a freeze`, {
+      timeout: KILL_ROUNDS * 30_000,
+    }, async () => {
       const courses: string[] = [];
       for (let round = 0; round < KILL_ROUNDS; round += 1) {
         await forgetHooks(guest());

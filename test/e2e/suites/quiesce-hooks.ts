@@ -1,6 +1,6 @@
 /** The administrator's scripts around a freeze: spec/chr-wiki on quiescing. */
 import * as v from 'valibot';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   HOOKS_LOG,
   hooksRun,
@@ -8,6 +8,7 @@ import {
   mountDataDisk,
   removeHooks,
   rootIsWritable,
+  thawAnyway,
 } from '../agent-process.ts';
 import { agentName, longRun } from '../environment.ts';
 import type { Guest } from '../guest.ts';
@@ -35,6 +36,8 @@ export function quiesceHooksSuite(guest: () => Guest): void {
     beforeAll(async () => {
       await mountDataDisk(guest());
     });
+
+    afterEach(() => thawAnyway(guest()));
 
     afterAll(async () => {
       await removeHooks(guest());

@@ -1,7 +1,7 @@
 /** Freezing all that the guest has, its root file system too, with writers at work: spec/qemu-ga.md sections 4 and 5. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   AGENT_LOG,
   agentPid,
@@ -10,6 +10,7 @@ import {
   putFile,
   reconfigure,
   shell,
+  thawAnyway,
 } from '../agent-process.ts';
 import { agentName } from '../environment.ts';
 import type { Guest } from '../guest.ts';
@@ -80,8 +81,10 @@ export function quiesceSuite(guest: () => Guest): void {
       await mountDataDisk(guest());
       await putFile(guest(), '/run/watch-threads', watchThreads, '755');
       await putFile(guest(), '/run/writer', writer, '755');
-      if (isChr) await reconfigure(guest(), { logLevel: 'debug' });
+      if (isChr) await reconfigure(guest(), { logLevel: 'debug', scriptTimeLimitS: 60 });
     });
+
+    afterEach(() => thawAnyway(guest()));
 
     afterAll(async () => {
       await shell(guest(), 'kill $(cat /run/writer.*) ; rm -f /run/go-on /run/writer.* /run/talker.*; true');
@@ -132,11 +135,13 @@ export function quiesceSuite(guest: () => Guest): void {
       const start = (name: string, moreBytes: number) =>
         startExec(guest(), {
           'capture-output': true,
-          'input-data': Buffer.from(
-            talker.replace('NAME', name).replace('MORE', String(moreBytes)),
-          ).toString('base64'),
+          'input-data': Buffer.from(talker.replace('NAME', name).replace('MORE', String(moreBytes))).toString(
+            'base64',
+          ),
         });
-      const scripts = isChr ? { ending: await start('ending', 1000), long: await start('long', 400 << 10) } : null;
+      const scripts = isChr
+        ? { ending: await start('ending', 1000), long: await start('long', 400 << 10) }
+        : null;
       const both = '/run/talker.ending /run/talker.long';
       if (scripts !== null) await shell(guest(), `until cat ${both} > /dev/null 2>&1; do sleep 0.1; done`);
 
@@ -168,7 +173,10 @@ export function quiesceSuite(guest: () => Guest): void {
           await shell(guest(), 'test ! -e /proc/$(cat /run/talker.ending)');
           await shell(guest(), 'test -e /proc/$(cat /run/talker.long)');
         }
-        const states = await shell(guest(), "for p in $(cat /run/writer.*); do awk '{ print $3 }' /proc/$p/stat; done");
+        const states = await shell(
+          guest(),
+          "for p in $(cat /run/writer.*); do awk '{ print $3 }' /proc/$p/stat; done",
+        );
         expect(states).toBe('D\nD');
         expect({ files: await sizes(...files, AGENT_LOG), writtenBytes: await writtenBytes(agent) }).toEqual(
           before,
@@ -195,7 +203,9 @@ export function quiesceSuite(guest: () => Guest): void {
         expect([output.length, output === expected]).toEqual([expected.length, true]);
         expect(journal).toContain(`"pid":${pid},`);
       }
-      expect(await shell(guest(), `tail -n +1 ${AGENT_LOG} | grep -c 'Command guest-fstrim has been disabled'`)).toBe('1');
+      expect(
+        await shell(guest(), `tail -n +1 ${AGENT_LOG} | grep -c 'Command guest-fstrim has been disabled'`),
+      ).toBe('1');
       expect(await guest().agent('guest-get-time')).toBeTypeOf('number');
     });
   });
