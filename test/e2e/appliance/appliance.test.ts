@@ -12,6 +12,7 @@ import { Trial } from './trial.ts';
 import { buildImage, type Image, reasonToSkip } from './vm.ts';
 
 const JOBS = 50;
+const NOTHING: Steps = new Map();
 /** How long a 96 MB guest may think about what it could not answer in time. */
 const LATE_LIMIT_MS = 120_000;
 
@@ -100,6 +101,7 @@ describe.skipIf(obstacle !== undefined)(title, { timeout: 300_000 }, () => {
         ['output of 16 MiB', () => trial.loads.output()],
         [`${JOBS} jobs of 1 MiB`, () => trial.loads.jobs(JOBS)],
         ['file read of 48 MiB', () => trial.loads.largestRead()],
+        ['file, 8 MiB a request', () => trial.loads.file(8 * MIB)],
         ['file, 16 MiB a request', () => trial.loads.file(16 * MIB)],
       ];
       let current = '';
@@ -107,9 +109,10 @@ describe.skipIf(obstacle !== undefined)(title, { timeout: 300_000 }, () => {
         for (const [name, load] of loads) {
           current = name;
           await trial.measure(name, load);
+          current = '5 s later';
+          await trial.settle(current);
         }
-        current = '5 s later';
-        const { pid } = await trial.settle(current);
+        const { pid } = await trial.measure('all done', async () => NOTHING);
         const alarms = await memoryAlarms(trial.agent, await trial.vm.console());
         trial.note('daemon', `${pid === idle.pid ? 'the same' : 'another'}, ${alarms.length} memory alarms`);
       } catch (error) {
