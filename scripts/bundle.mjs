@@ -20,6 +20,7 @@ const loadedApart = {
 await build({
   entryPoints: {
     'chr-agent': 'src/agent/entry.ts',
+    main: 'src/agent/main.ts',
     daemon: 'src/agent/daemon-commands.ts',
     msgpackr: 'msgpackr/pack',
   },

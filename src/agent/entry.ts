@@ -1,9 +1,58 @@
-/** The process's entry: uses the compile cache that was made when the bundle was (scripts/warm-cache), then runs the command line. */
-import { existsSync } from 'node:fs';
-import { enableCompileCache } from 'node:module';
+/**
+ * The process's entry: loads the bundles with the code cache that was made when they were (scripts/warm-cache).
+ *
+ * Not by Node's own compile cache: that makes its directory at every start, and mkdir(2) waits for the thaw on a frozen file
+ * system, even for a directory that is there. A daemon that starts to thaw what was left frozen would wait for itself.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createRequire, wrap } from 'node:module';
 import { join } from 'node:path';
+import { Script } from 'node:vm';
 
-const directory = join(import.meta.dirname, 'cache');
-// only there if it was shipped: the sources have none, and none shall be made where the agent runs
-if (existsSync(directory)) enableCompileCache({ directory, portable: true });
-void import('./main.ts');
+interface Bundle {
+  readonly script: Script;
+  readonly cacheFile: string;
+  readonly module: { exports: unknown };
+}
+
+const requireNative = createRequire(import.meta.filename);
+const bundles = new Map<string, Bundle>();
+
+/** What a bundle sees as `require`: other bundles are loaded the same way. */
+function requireFrom(id: string): unknown {
+  return id.startsWith('./') ? load(id.slice(2)) : requireNative(id);
+}
+
+function load(name: string): unknown {
+  const known = bundles.get(name);
+  if (known !== undefined) return known.module.exports;
+  const filename = join(import.meta.dirname, name);
+  const cacheFile = `${filename}.cache`;
+  const cachedData = readIfThere(cacheFile);
+  // V8 takes a cache only from the same version with the same flags, and compiles otherwise
+  const script = new Script(wrap(readFileSync(filename, 'utf8')), {
+    filename,
+    ...(cachedData && { cachedData }),
+  });
+  const module = { exports: {} };
+  bundles.set(name, { script, cacheFile, module });
+  script.runInThisContext()(module.exports, requireFrom, module, filename, import.meta.dirname);
+  return module.exports;
+}
+
+function readIfThere(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+// only scripts/warm-cache sets it: what was compiled by now, together with what the cache had before
+if (process.env.CHR_AGENT_MAKE_CODE_CACHE === '1') {
+  process.on('exit', () => {
+    for (const { script, cacheFile } of bundles.values()) writeFileSync(cacheFile, script.createCachedData());
+  });
+}
+
+load('main.cjs');

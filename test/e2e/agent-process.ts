@@ -2,9 +2,7 @@
  * The agent as the guest's administrator sees it: its process, its files, its log. Everything goes by the console, so it works
  * also while the agent is stopped, dead, or has frozen the root file system.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type AgentSettings, agentConfig } from './agent-config.ts';
-import { DOMAIN } from './domain.ts';
 import { agentName } from './environment.ts';
 import type { Guest } from './guest.ts';
 
@@ -14,6 +12,7 @@ export const AGENT_LOG = '/var/log/agent.log';
 /** tmpfs: stays writable whatever is frozen. */
 export const HOOKS_LOG = '/run/hooks.log';
 const HOOKS_DIR = '/etc/chr-agent/hooks';
+/** From the start of the agent. */
 const ANSWER_LIMIT_MS = 60_000;
 
 /** Runs shell in the guest, lines joined. @returns its output @throws Error if it fails */
@@ -25,8 +24,13 @@ export async function shell(guest: Guest, script: string, timeoutMs?: number): P
 }
 
 /** Writes a small file (some KiB). @param mode as chmod takes it */
-export async function putFile(guest: Guest, path: string, text: string, mode = '644'): Promise<void> {
-  const encoded = Buffer.from(text).toString('base64');
+export async function putFile(
+  guest: Guest,
+  path: string,
+  content: string | Buffer,
+  mode = '644',
+): Promise<void> {
+  const encoded = Buffer.from(content).toString('base64');
   await shell(
     guest,
     `mkdir -p ${path.slice(0, path.lastIndexOf('/'))} &&
@@ -36,17 +40,6 @@ export async function putFile(guest: Guest, path: string, text: string, mode = '
 
 export async function agentPid(guest: Guest): Promise<number> {
   return Number(await shell(guest, `pidof ${AGENT_PROGRAM}`));
-}
-
-/** Waits until it answers on its channel. */
-export async function waitForAgent(guest: Guest): Promise<void> {
-  const ping = ['qemu-agent-command', DOMAIN, JSON.stringify({ execute: 'guest-ping' }), '--timeout', '5'];
-  const deadline = performance.now() + ANSWER_LIMIT_MS;
-  while (!(await guest.libvirt.succeeds(...ping))) {
-    if (performance.now() > deadline)
-      throw new Error(`the agent does not answer after ${ANSWER_LIMIT_MS} ms`);
-    await sleep(200);
-  }
 }
 
 /** Sends it a signal that ends it, and waits until it is gone; fastinit starts it again a second later. */
@@ -61,18 +54,23 @@ export async function endAgent(guest: Guest, signal: 'TERM' | 'KILL'): Promise<v
 /** Changes what can be changed in a running agent. Waits until that is in force. */
 export async function reconfigure(guest: Guest, settings: AgentSettings): Promise<void> {
   await putFile(guest, '/etc/chr-agent/agent.toml', agentConfig(settings));
+  // an agent that has just been started misses the first one
   await shell(
     guest,
-    `c() { grep -c 'configuration reloaded' ${AGENT_LOG}; }; b=$(c); kill -HUP $(pidof ${AGENT_PROGRAM}); n=0;
-     while [ $(c) = $b ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done; test $n -lt 100`,
+    `c() { grep -c 'configuration reloaded' ${AGENT_LOG}; }; b=$(c); n=0;
+     while [ $(c) = $b ] && [ $n -lt 100 ]; do
+     [ $((n % 20)) != 0 ] || kill -HUP $(pidof ${AGENT_PROGRAM}); sleep 0.1; n=$((n + 1)); done;
+     test $n -lt 100 || { tail -n 20 ${AGENT_LOG}; false; }`,
   );
+  // it may have opened its port anew, of which QEMU tells libvirt at most once a second
+  await guest.waitForAnswer(ANSWER_LIMIT_MS);
 }
 
 /** Changes settings that need a restart, or that must hold in one. */
 export async function restartWith(guest: Guest, settings: AgentSettings): Promise<void> {
   await putFile(guest, '/etc/chr-agent/agent.toml', agentConfig(settings));
   await endAgent(guest, 'TERM');
-  await waitForAgent(guest);
+  await guest.waitForAnswer(ANSWER_LIMIT_MS);
 }
 
 /**

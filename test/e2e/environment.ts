@@ -4,7 +4,7 @@
  * - `CHR_E2E_AGENT`: the agent in the guest, `chr-agent` (default) or `qemu-ga` (Debian's, to compare with)
  * - `CHR_E2E_DIR`: cache of the base image (default `.cache/e2e` in the project)
  * - `CHR_E2E_TRANSCRIPT`: where every virsh command and its output goes (default `transcript.txt` in the cache)
- * - `CHR_AGENT_LONG=1`: the long run: boots systemd, moves 1 GiB
+ * - `CHR_AGENT_LONG=1`: the long run: boots systemd, moves 1 GiB, runs Ansible
  * - `CI=true`: what would be skipped is a failure
  */
 import { execFileSync } from 'node:child_process';
@@ -25,6 +25,9 @@ const packages = [
   ...['mmdebstrap', 'cpio', 'kmod', 'lz4'],
 ];
 
+/** For the long run: a client that takes minutes to install. */
+const longRunPackages = ['ansible', 'python3-libvirt'];
+
 function readAgentName(name: string): AgentName {
   if (name === 'chr-agent' || name === 'qemu-ga') return name;
   throw new Error(`CHR_E2E_AGENT must be chr-agent or qemu-ga, not ${name}`);
@@ -44,9 +47,13 @@ function findObstacle(): string | undefined {
     return 'mount and network namespaces are not allowed here';
   }
   try {
-    execFileSync(path.join(projectDir, 'scripts/need-packages'), packages, {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
+    execFileSync(
+      path.join(projectDir, 'scripts/need-packages'),
+      longRun ? [...packages, ...longRunPackages] : packages,
+      {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      },
+    );
   } catch (error) {
     return `packages are missing and cannot be installed: ${error instanceof Error ? error.message : error}`;
   }

@@ -78,13 +78,7 @@ export class Guest {
     await this.libvirt.virsh('define', xml);
     const start = performance.now();
     await this.libvirt.virsh('start', DOMAIN);
-    const ping = JSON.stringify({ execute: 'guest-ping' });
-    while (!(await this.libvirt.succeeds('qemu-agent-command', DOMAIN, ping))) {
-      if (performance.now() - start > BOOT_LIMIT_MS)
-        throw new Error(await this.#whyNotUp('no answer from the agent'));
-      if ((await this.state()) !== 'running') throw new Error(await this.#whyNotUp('the guest stopped'));
-      await sleep(100);
-    }
+    await this.waitForAnswer();
     const bootMs = performance.now() - start;
     while (!(await this.#consoleText()).includes('console ready')) {
       if (performance.now() - start > BOOT_LIMIT_MS) throw new Error(await this.#whyNotUp('no console'));
@@ -95,12 +89,27 @@ export class Guest {
     return bootMs;
   }
 
+  /**
+   * Waits until the agent answers on its channel.
+   * @throws Error if it does not, or if the guest stops
+   */
+  async waitForAnswer(limitMs = BOOT_LIMIT_MS): Promise<void> {
+    const start = performance.now();
+    const ping = ['qemu-agent-command', DOMAIN, JSON.stringify({ execute: 'guest-ping' }), '--timeout', '5'];
+    while (!(await this.libvirt.succeeds(...ping))) {
+      if (performance.now() - start > limitMs)
+        throw new Error(await this.#whyNotUp('no answer from the agent'));
+      if ((await this.state()) !== 'running') throw new Error(await this.#whyNotUp('the guest stopped'));
+      await sleep(100);
+    }
+  }
+
   async #consoleText(): Promise<string> {
     return await readFile(this.#files.consoleLog, 'latin1').catch(() => '');
   }
 
   async #whyNotUp(what: string): Promise<string> {
-    return `${what} within ${BOOT_LIMIT_MS} ms; the console's end:\n${(await this.#consoleText()).slice(-3000)}`;
+    return `${what} in time; the console's end:\n${(await this.#consoleText()).slice(-3000)}`;
   }
 
   /** The root shell on the serial console. */

@@ -1,19 +1,22 @@
 /** The agent in a booted Debian guest, driven by real libvirt. environment.ts tells the switches. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { agentConfig } from './agent-config.ts';
 import { agentName, longRun, reasonToSkip, transcriptFile } from './environment.ts';
 import { Guest } from './guest.ts';
 import { note } from './libvirt.ts';
+import { administrationSuite, suspendSuite } from './suites/administration.ts';
 import { commandSuite } from './suites/commands.ts';
 import { fileSuite } from './suites/files.ts';
+import { proxmoxSuite } from './suites/proxmox.ts';
+import { quiesceSuite } from './suites/quiesce.ts';
+import { quiesceGuardSuite } from './suites/quiesce-guard.ts';
+import { quiesceHooksSuite } from './suites/quiesce-hooks.ts';
 import { rawChannelSuite } from './suites/raw-channel.ts';
-import { scriptSuite, TIME_LIMIT_S } from './suites/scripts.ts';
+import { scriptSuite } from './suites/scripts.ts';
+import { snapshotSuite } from './suites/snapshot.ts';
+import { upstreamSuite } from './suites/upstream.ts';
 
 const SHUTDOWN_LIMIT_MS = 120_000;
-
-const config = `[scripts]
-time-limit = ${TIME_LIMIT_S}
-grace = 1
-`;
 
 const obstacle = reasonToSkip();
 const title = `real guest, ${agentName}${obstacle === undefined ? '' : ` (skipped: ${obstacle})`}`;
@@ -26,7 +29,7 @@ describe.skipIf(obstacle !== undefined)(title, { timeout: 120_000 }, () => {
   };
 
   beforeAll(async () => {
-    started = await Guest.prepare(config);
+    started = await Guest.prepare(agentConfig());
     await started.boot('fast');
   });
 
@@ -39,6 +42,15 @@ describe.skipIf(obstacle !== undefined)(title, { timeout: 120_000 }, () => {
   scriptSuite(guest);
   fileSuite(guest);
   rawChannelSuite(guest);
+  administrationSuite(guest);
+  quiesceSuite(guest);
+  quiesceHooksSuite(guest);
+  snapshotSuite(guest);
+  proxmoxSuite(guest);
+  quiesceGuardSuite(guest);
+  suspendSuite(guest);
+  // the acting commands beside the stock qemu-ga, and Ansible
+  if (longRun) upstreamSuite(guest);
 
   describe('shutdown', () => {
     it('guest-shutdown ends with the domain shut off', async () => {

@@ -15,7 +15,6 @@ import {
   rootIsWritable,
   shell,
   thawAnyway,
-  waitForAgent,
 } from '../agent-process.ts';
 import { agentName, longRun } from '../environment.ts';
 import type { Guest } from '../guest.ts';
@@ -23,7 +22,7 @@ import { note } from '../libvirt.ts';
 
 const FILE_SYSTEMS = 2;
 const TIME_LIMIT_S = 8;
-const KILL_ROUNDS = longRun ? 20 : 4;
+const KILL_ROUNDS = longRun ? 20 : 3;
 /** SIGKILL comes at most that late after the request to freeze. */
 const LATEST_KILL_MS = 1500;
 /** For what happens at once, but under TCG. */
@@ -74,11 +73,22 @@ export function quiesceGuardSuite(guest: () => Guest): void {
       expect(await thaw()).toBe(FILE_SYSTEMS);
     });
 
+    it('chr-agent freeze-status tells of the freeze meanwhile', async () => {
+      await freeze();
+      const said = await guest().console.run(
+        `rm -f /run/said; (chr-agent freeze-status > /run/said 2>&1; echo $? >> /run/said) & n=0;
+         until tail -n 1 /run/said 2> /dev/null | grep -q '^[0-9]' || [ $n -ge ${PROMPT_S * 10} ]; do
+         sleep 0.1; n=$((n + 1)); done; cat /run/said`.replaceAll(/\s*\n\s*/g, ' '),
+      );
+      expect(await thaw()).toBe(FILE_SYSTEMS);
+      expect(said.output).toMatch(/frozen/);
+    });
+
     it('thaws when the agent is killed; the next thaw is an error, freeze-fail has run once', async () => {
       await freeze();
       await endAgent(guest(), 'KILL');
       expect(await rootIsWritable(guest(), PROMPT_S)).toBe(true);
-      await waitForAgent(guest());
+      await guest().waitForAnswer();
       expect(await guest().agent('guest-fsfreeze-status')).toBe('thawed');
       await expect(guest().virsh('domfsthaw')).rejects.toThrow(ended);
       expect(await hooksRun(guest())).toEqual(['freeze', 'freeze-fail']);
@@ -89,7 +99,7 @@ export function quiesceGuardSuite(guest: () => Guest): void {
       await freeze();
       await endAgent(guest(), 'TERM');
       expect(await rootIsWritable(guest(), PROMPT_S)).toBe(true);
-      await waitForAgent(guest());
+      await guest().waitForAnswer();
       await expect(thaw()).rejects.toThrow('file systems were thawed when the agent was stopped');
       expect(await hooksRun(guest())).toEqual(['freeze', 'freeze-fail']);
       await thawsAsEver();
@@ -108,7 +118,7 @@ export function quiesceGuardSuite(guest: () => Guest): void {
       await freeze();
       await shell(guest(), `kill -KILL $(pidof ${AGENT_PROGRAM}) $(pgrep -f "${GUARD}")`);
       expect(await rootIsWritable(guest(), PROMPT_S)).toBe(true);
-      await waitForAgent(guest());
+      await guest().waitForAnswer();
       await expect(thaw()).rejects.toThrow(ended);
       expect(await hooksRun(guest())).toEqual(['freeze', 'freeze-fail']);
       await thawsAsEver();
@@ -143,7 +153,7 @@ export function quiesceGuardSuite(guest: () => Guest): void {
           `agent stopped: thawed ${((performance.now() - start) / 1000).toFixed(1)} s after the freeze began`,
         );
         await shell(guest(), `kill -CONT $(pidof ${AGENT_PROGRAM})`);
-        await waitForAgent(guest());
+        await guest().waitForAnswer();
         await expect(thaw()).rejects.toThrow(expired);
         expect(await hooksRun(guest())).toEqual(['freeze', 'freeze-fail']);
       });
@@ -167,7 +177,7 @@ export function quiesceGuardSuite(guest: () => Guest): void {
         ]);
         expect(killed.status).toBe(0);
         expect(await rootIsWritable(guest(), PROMPT_S)).toBe(true);
-        await waitForAgent(guest());
+        await guest().waitForAnswer();
         expect(await guest().agent('guest-fsfreeze-status')).toBe('thawed');
         const error = await thaw().then(
           () => null,

@@ -1,14 +1,12 @@
 /** Scripts run through guest-exec: spec/chr-wiki "KVM" (the chr profile) and qemu-ga's behaviour where they agree. */
 import { describe, expect, it } from 'vitest';
+import { SCRIPT_TIME_LIMIT_S } from '../agent-config.ts';
 import { agentName } from '../environment.ts';
 import type { Guest } from '../guest.ts';
 import { note, VirshError } from '../libvirt.ts';
 import { runText, scriptEnd, startExec } from '../script.ts';
 
 const isChr = agentName === 'chr-agent';
-/** As in the agent's config of this test (real-guest.test.ts). */
-export const TIME_LIMIT_S = 10;
-
 export function scriptSuite(guest: () => Guest): void {
   describe('scripts', () => {
     it('three lines, the output decoded', async () => {
@@ -58,7 +56,7 @@ export function scriptSuite(guest: () => Guest): void {
 
     it('time-out: exit code 1, the output so far, no process left', async () => {
       const script = 'echo so far\nsetsid sleep 4242 &\nsleep 4242\n';
-      const result = await runText(guest(), script, (TIME_LIMIT_S + 60) * 1000);
+      const result = await runText(guest(), script, (SCRIPT_TIME_LIMIT_S + 60) * 1000);
       expect(result).toEqual({ exitcode: 1, output: 'so far\n' });
       const left = await guest().console.run("pgrep -fc '[s]leep 4242'");
       expect(left.output.trim()).toBe('0');
