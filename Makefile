@@ -12,7 +12,7 @@ native_flags := -O2 -Wall -Wextra -Werror -fvisibility=hidden
 # what the tests use: the reference agent, and tools that they run
 test_packages := qemu-guest-agent socat procps e2fsprogs xfsprogs util-linux iproute2 strace
 
-.PHONY: all setup build run test test-unit test-integration test-e2e test-long bench bench-guard lint format docs clean
+.PHONY: all setup build run test test-unit test-integration test-e2e test-long appliance-test bench bench-guard lint format docs clean
 all: build
 
 setup: node_modules/.installed
@@ -68,6 +68,9 @@ test: lint build
 test-long: build
 	scripts/need-packages $(test_packages)
 	CHR_AGENT_LONG=1 vitest run
+# the guest with 128 MB (docs/small-guests.md)
+appliance-test: build
+	CHR_AGENT_LONG=1 vitest run --project e2e test/e2e/appliance
 bench: build
 	node bench/main.ts $(ARGS)
 # fails only where a target is missed by more than a factor of 2 in three tries
