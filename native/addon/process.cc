@@ -84,9 +84,7 @@ void run(Plan* plan) {
 int child(void* data) {
   auto* plan = static_cast<Plan*>(data);
   // All handlers go before the mask does: one that ran here would run in the parent's memory.
-  struct sigaction action = {};
-  action.sa_handler = SIG_DFL;
-  for (int number = 1; number < NSIG; number++) sigaction(number, &action, nullptr);
+  for (int number = 1; number < NSIG; number++) set_default_action(number);
   set_signal_mask(no_signal, nullptr);
   if (plan->new_session) setsid();
   if (!arrange_descriptors(plan) || (plan->cwd && chdir(plan->cwd) < 0)) plan->error = errno;

@@ -16,3 +16,17 @@ constexpr uint64_t every_public_signal = every_signal & ~(uint64_t{3} << 31);
 inline void set_signal_mask(uint64_t mask, uint64_t* old) {
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, old, sizeof mask);
 }
+
+/**
+ * The same for dispositions: glibc's sigaction(2) refuses 32 and 33, which its own posix_spawn(3) ignores in what it starts, so
+ * that everything below a `make` would inherit that.
+ */
+inline void set_default_action(int number) {
+  struct {
+    void* handler;
+    unsigned long flags;
+    void* restorer;
+    uint64_t mask;
+  } action = {nullptr, 0, nullptr, 0};
+  syscall(SYS_rt_sigaction, number, &action, nullptr, sizeof action.mask);
+}

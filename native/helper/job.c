@@ -34,6 +34,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -216,8 +217,15 @@ _Noreturn static void become_script(char **program, pid_t supervisor, int result
 		files.rlim_cur = SCRIPT_OPEN_FILES;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
+	/* by the kernel's own call: glibc's refuses 32 and 33, which its posix_spawn(3) leaves ignored */
+	const struct {
+		void (*handler)(int);
+		unsigned long flags;
+		void (*restorer)(void);
+		unsigned long mask;
+	} action = {SIG_DFL, 0, NULL, 0};
 	for (int number = 1; number < NSIG; number++)
-		signal(number, SIG_DFL);
+		syscall(SYS_rt_sigaction, number, &action, NULL, sizeof action.mask);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execv(program[0], program);

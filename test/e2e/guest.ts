@@ -139,6 +139,16 @@ export class Guest {
       if (performance.now() - start > limitMs) throw new Error(await this.#whyNotUp('not shut off'));
       await sleep(200);
     }
+    this.#forgetConsole();
+  }
+
+  /** Ends the guest as a power failure would; it can be booted again. */
+  async destroy(): Promise<void> {
+    await this.virsh('destroy');
+    this.#forgetConsole();
+  }
+
+  #forgetConsole(): void {
     this.#console?.close();
     this.#console = undefined;
   }

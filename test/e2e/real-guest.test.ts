@@ -48,9 +48,11 @@ describe.skipIf(obstacle !== undefined)(title, { timeout: 120_000 }, () => {
   snapshotSuite(guest);
   proxmoxSuite(guest);
   quiesceGuardSuite(guest);
-  suspendSuite(guest);
-  // the acting commands beside the stock qemu-ga, and Ansible
-  if (longRun) upstreamSuite(guest);
+  if (longRun) {
+    // the acting commands beside the stock qemu-ga, and Ansible
+    upstreamSuite(guest);
+    suspendSuite(guest);
+  }
 
   describe('shutdown', () => {
     it('guest-shutdown ends with the domain shut off', async () => {
