@@ -8,6 +8,8 @@ const project = (name: string, timeoutMs: number, parallel: boolean) => ({
     testTimeout: timeoutMs,
     hookTimeout: timeoutMs,
     fileParallelism: parallel,
+    // real processes and file systems on whatever machine CI has: one more try tells a slow moment from a bug
+    retry: process.env.CI !== undefined && name === 'integration' ? 1 : 0,
     // whatever a test starts must not touch the machine it runs on (src/guest/actions)
     env: { CHR_AGENT_NO_ACTIONS: '1' },
   },

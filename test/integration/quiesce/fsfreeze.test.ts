@@ -144,13 +144,13 @@ describe.skipIf(!canMount)('guest-fsfreeze-*', () => {
   });
 
   it('after an automatic thaw: thawed, and the next thaw is an error', async () => {
-    await start('chr', { timeLimitMs: 300 });
+    await start('chr', { timeLimitMs: 2_000 });
     await host.result('guest-fsfreeze-freeze');
     while ((await status()) === 'frozen') await new Promise((resolve) => setTimeout(resolve, 20));
     expect(await host.command('guest-fsfreeze-thaw')).toEqual({
       error: {
         class: 'GenericError',
-        desc: 'file systems were thawed by the guard after 0.3 s: a backup taken meanwhile is not consistent',
+        desc: 'file systems were thawed by the guard after 2 s: a backup taken meanwhile is not consistent',
       },
     });
     expect(await host.result('guest-fsfreeze-thaw')).toBe(0);

@@ -304,24 +304,24 @@ describe.skipIf(!canMount)('the quiescer', () => {
     }
 
     it('when the time limit passes', async () => {
-      await using agent = await start({ timeLimitMs: 400 });
+      await using agent = await start({ timeLimitMs: 2_000 });
       expect(await agent.quiescer.freeze('test', [ext4])).toBe(1);
       await until('the notice', () => agent.quiescer.status.notice !== null);
       await expectNotice(
         agent,
-        /^file systems were thawed by the guard after 0.4 s: a backup taken meanwhile is not/,
+        /^file systems were thawed by the guard after 2 s: a backup taken meanwhile is not/,
       );
     });
 
     it('the limit does not count the hook', async () => {
-      await using agent = await start({ timeLimitMs: 500 });
-      agent.setHook('freeze', 'sleep 1');
+      await using agent = await start({ timeLimitMs: 2_000 });
+      agent.setHook('freeze', 'sleep 2.5');
       expect(await agent.quiescer.freeze('test', [ext4])).toBe(1);
       expect(await agent.quiescer.thaw('test')).toBe(1);
     });
 
     it('a thaw that comes while the freeze-fail hook runs waits for it, and is the error', async () => {
-      await using agent = await start({ timeLimitMs: 200 });
+      await using agent = await start({ timeLimitMs: 2_000 });
       agent.setHook('freeze-fail', 'sleep 0.5');
       await agent.quiescer.freeze('test', [ext4]);
       await until('the notice', () => agent.quiescer.status.notice !== null);
@@ -347,7 +347,7 @@ describe.skipIf(!canMount)('the quiescer', () => {
     });
 
     it('a new freeze forgets it', async () => {
-      await using agent = await start({ timeLimitMs: 1_000 });
+      await using agent = await start({ timeLimitMs: 2_000 });
       await agent.quiescer.freeze('test', [ext4]);
       await until(
         'it is told',
