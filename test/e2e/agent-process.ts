@@ -91,9 +91,12 @@ export async function rootIsWritable(guest: Guest, limitS: number): Promise<bool
 
 /** After a test that failed half-way: nothing may stay frozen, the console itself would hang. */
 export async function thawAnyway(guest: Guest): Promise<void> {
-  const status = await guest.agent('guest-fsfreeze-status').catch(() => 'unknown');
-  if (status !== 'thawed')
+  if ((await guest.agent('guest-fsfreeze-status').catch(() => 'unknown')) === 'thawed') return;
+  try {
+    await guest.agent('guest-fsfreeze-thaw');
+  } catch {
     await shell(guest, `fsfreeze -u ${DATA_MOUNT}; fsfreeze -u /; kill -KILL $(pidof ${AGENT_PROGRAM})`);
+  }
 }
 
 export type Hook = 'freeze' | 'freeze-fail' | 'thaw';
