@@ -31,10 +31,9 @@ export async function putFile(
   mode = '644',
 ): Promise<void> {
   const encoded = Buffer.from(content).toString('base64');
-  const directory = path.slice(0, path.lastIndexOf('/'));
   await shell(
     guest,
-    `[ -d ${directory} ] || mkdir -p ${directory};
+    `mkdir -p ${path.slice(0, path.lastIndexOf('/'))} &&
      echo ${encoded} | base64 -d > ${path} && chmod ${mode} ${path}`,
   );
 }
@@ -91,12 +90,9 @@ export async function rootIsWritable(guest: Guest, limitS: number): Promise<bool
 
 /** After a test that failed half-way: nothing may stay frozen, the console itself would hang. */
 export async function thawAnyway(guest: Guest): Promise<void> {
-  if ((await guest.agent('guest-fsfreeze-status').catch(() => 'unknown')) === 'thawed') return;
-  try {
-    await guest.agent('guest-fsfreeze-thaw');
-  } catch {
+  const status = await guest.agent('guest-fsfreeze-status').catch(() => 'unknown');
+  if (status !== 'thawed')
     await shell(guest, `fsfreeze -u ${DATA_MOUNT}; fsfreeze -u /; kill -KILL $(pidof ${AGENT_PROGRAM})`);
-  }
 }
 
 export type Hook = 'freeze' | 'freeze-fail' | 'thaw';
