@@ -6,6 +6,7 @@ import { createFreezeGate } from '../guest/freeze-gate.ts';
 import { createGuest } from '../guest/guest.ts';
 import type { Log } from '../log.ts';
 import { helperPath, native } from '../native/index.ts';
+import { createReportClock } from '../report-clock.ts';
 import { findOwnCgroup } from '../scripts/cgroup.ts';
 import { createJobs, type ScriptEngine } from '../scripts/jobs.ts';
 import { EXIT } from './cli/exit-codes.ts';
@@ -71,7 +72,8 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     graceMs: config.scripts.graceMs,
   });
   const quiescer = quiescing(scripts);
-  const protocols = createProtocolTable({ native, log, gate, guest, quiescer, scripts }, detection);
+  const clock = createReportClock();
+  const protocols = createProtocolTable({ native, log, gate, guest, quiescer, scripts, clock }, detection);
   const running = await protocols.update(config);
   const control = await startControl();
   log.info(

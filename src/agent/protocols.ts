@@ -6,6 +6,7 @@ import type { Log } from '../log.ts';
 import type { NativeAddon } from '../native/index.ts';
 import type { EndpointAddress, EndpointState } from '../protocols/transport/endpoint.ts';
 import type { Quiescer } from '../quiesce/quiescer.ts';
+import type { ReportClock } from '../report-clock.ts';
 import type { ScriptEngine } from '../scripts/jobs.ts';
 import type { Config, ProtocolSwitch } from './config.ts';
 import { type ProtocolName, VIRTIO_PORT } from './detect.ts';
@@ -19,6 +20,7 @@ export interface ProtocolContext {
   readonly guest: Guest;
   readonly quiescer: Quiescer;
   readonly scripts: ScriptEngine;
+  readonly clock: ReportClock;
   readonly config: Config;
   onState(state: ProtocolState, detail: string): void;
 }
