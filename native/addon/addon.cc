@@ -38,5 +38,6 @@ NAPI_MODULE_INIT() {
   define_base64(env, exports);
   define_machine(env, exports);
   define_netlink(env, exports);
+  define_backdoor(env, exports);
   return exports;
 }

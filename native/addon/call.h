@@ -132,3 +132,4 @@ void define_filesystems(napi_env env, napi_value exports);
 void define_base64(napi_env env, napi_value exports);
 void define_machine(napi_env env, napi_value exports);
 void define_netlink(napi_env env, napi_value exports);
+void define_backdoor(napi_env env, napi_value exports);

@@ -200,6 +200,18 @@ napi_value connect_vsock(napi_env env, napi_callback_info info) {
   return number(env, connect_to(&address, sizeof address, AF_VSOCK));
 }
 
+napi_value connect_vsock_from(napi_env env, napi_callback_info info) {
+  Arguments<3> call(env, info);
+  sockaddr_vm local = vsock_address(VMADDR_CID_ANY, call.integer(0));
+  sockaddr_vm address = vsock_address(call.integer(1), call.integer(2));
+  if (call.failed) return nullptr;
+  int fd = socket(AF_VSOCK, stream, 0);
+  if (fd < 0) return number(env, -errno);
+  bool starts = bind(fd, reinterpret_cast<sockaddr*>(&local), sizeof local) == 0 &&
+                (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 || errno == EINPROGRESS);
+  return number(env, finish(fd, starts));
+}
+
 napi_value accept_connection(napi_env env, napi_callback_info info) {
   Arguments<1> call(env, info);
   int fd = call.descriptor(0);
@@ -263,6 +275,7 @@ void define_descriptors(napi_env env, napi_value exports) {
   define(env, exports, "listenVsock", listen_vsock);
   define(env, exports, "connectUnix", connect_unix);
   define(env, exports, "connectVsock", connect_vsock);
+  define(env, exports, "connectVsockFrom", connect_vsock_from);
   define(env, exports, "accept", accept_connection);
   define(env, exports, "socketError", socket_error);
   define(env, exports, "listeningFamily", listening_family);

@@ -98,6 +98,12 @@ export interface FileSystemSize {
 export const SCAN_NON_BASE64 = 1;
 export const SCAN_NON_ASCII = 2;
 
+/** How to call a VMware host: the I/O port's instructions or one of the two hypercalls (spec vmware.md section 1.2). */
+export const BACKDOOR_PORT = 0;
+export const BACKDOOR_VMCALL = 1;
+export const BACKDOOR_VMMCALL = 2;
+export type BackdoorInstruction = typeof BACKDOOR_PORT | typeof BACKDOOR_VMCALL | typeof BACKDOOR_VMMCALL;
+
 export interface NativeAddon {
   // --- memory
   /**
@@ -139,6 +145,8 @@ export interface NativeAddon {
   connectUnix(path: string): number;
   /** Starts to connect; finished when writable. Result 0 or -errno from {@link socketError}. */
   connectVsock(cid: number, port: number): number;
+  /** The same from a port of this machine's; one below 1024 needs CAP_NET_BIND_SERVICE and tells the host that root asks. */
+  connectVsockFrom(localPort: number, cid: number, port: number): number;
   accept(fd: number): number;
   /** SO_ERROR of a socket as 0 or -errno. */
   socketError(fd: number): number;
@@ -193,6 +201,50 @@ export interface NativeAddon {
    * up to and with NLMSG_DONE or NLMSG_ERROR; or -errno. Waits at most 2 s for the kernel.
    */
   netlinkDump(request: Uint8Array): Buffer | number;
+  /**
+   * A NETLINK_ROUTE socket for {@link NativeAddon.netlinkRequest}, in the network namespace of an open /proc/PID/ns/net or
+   * its like (-1: the own one). While it is open that namespace lives on, with all its interfaces.
+   */
+  netlinkOpen(namespaceFd: number): number;
+  /**
+   * The same as {@link NativeAddon.netlinkDump} on an open socket, also for a request with NLM_F_ACK. Answers with another
+   * sequence number than the request's are dropped.
+   */
+  netlinkRequest(fd: number, request: Uint8Array): Buffer | number;
+  /**
+   * A NETLINK_ROUTE socket that hears the multicast groups of the mask (bit n-1: RTNLGRP_n), with `allNamespaces` 1 also
+   * those of other network namespaces that have an id in this one; or -errno.
+   */
+  netlinkListen(groups: number, allNamespaces: 0 | 1): number;
+  /**
+   * One datagram of such a socket: [bytes, id of the namespace it comes from or -1 for the own]. Instead of the bytes 0
+   * for a datagram that is not the kernel's, or -errno: -EAGAIN when there is none, -ENOBUFS when some were lost, -EMSGSIZE.
+   */
+  netlinkReceive(fd: number, buffer: Uint8Array): [number, number];
+
+  // --- VMware's backdoor
+  // (`registers` are EAX, EBX, ECX, EDX, ESI, EDI, EBP, in and out. false: the instruction faulted, nothing has changed; this is not
+  // a VMware machine. The first call installs a handler of SIGSEGV and SIGILL for good that passes on all that is not its own.)
+  /** One low-bandwidth call. */
+  backdoorCall(how: BackdoorInstruction, registers: Uint32Array): boolean;
+  /** High bandwidth, from the host into target[start, end): ECX and EDI are set from that. */
+  backdoorRead(
+    how: BackdoorInstruction,
+    registers: Uint32Array,
+    target: Uint8Array,
+    start: number,
+    end: number,
+  ): boolean;
+  /** High bandwidth, source[start, end) to the host: ECX and ESI are set from that. */
+  backdoorWrite(
+    how: BackdoorInstruction,
+    registers: Uint32Array,
+    source: Uint8Array,
+    start: number,
+    end: number,
+  ): boolean;
+  /** iopl(2) for this thread: 0 or -errno. Where the instruction is not a VMware host's it then reaches a real port. */
+  setIoPrivilege(level: number): number;
 
   // --- machine
   /** CPUID: [eax, ebx, ecx, edx] as unsigned 32-bit numbers. */
