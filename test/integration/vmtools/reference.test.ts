@@ -3,6 +3,7 @@
  * simulator may be trusted with: channels, session, commands. 'Seen with open-vm-tools 12.2' marks what the specification
  * (vmware.md) has otherwise or not at all.
  */
+import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { STATUS } from '../../hosts/vmx/registers.ts';
 import type { VmxOptions } from '../../hosts/vmx/vmx.ts';
@@ -144,8 +145,14 @@ describe.skipIf(missing !== undefined)('vmtoolsd', () => {
     ['vmbackup.abort', 'ERROR Error: no quiesce operation in progress'],
     ['vmbackup.snapshotDone', 'ERROR Error: no quiesce operation in progress'],
     ['vmbackup.startWithOpts abc', 'ERROR XDR deserialization failed.'],
+    // the stock script is not there
+    ['OS_Resume', 'ERROR Error starting script'],
   ])('%j → %j', async (command, reply) => {
     expect((await vmx().command(command)).bytes.toString()).toBe(reply);
+  });
+
+  it('tells the failure of an operation whose script is missing (section 9)', () => {
+    expect(vmx().powerStatuses).toEqual([{ success: false, state: 4 }]);
   });
 
   it('tells its address when asked (section 5)', async () => {
@@ -222,6 +229,11 @@ describe.skipIf(missing !== undefined)('vmtoolsd', () => {
     });
   });
 
+  it('has asked nothing that the host does not know', () => {
+    const unknown = vmx().rpci.calls.filter(({ reply }) => !reply.ok && reply.value === 'Unknown command');
+    expect(unknown).toEqual([]);
+  });
+
   it('takes leave (section 6.2)', async () => {
     const from = vmx().mark();
     daemon.kill('SIGTERM');
@@ -235,7 +247,21 @@ describe.skipIf(missing !== undefined)('vmtoolsd', () => {
   });
 });
 
-describe.skipIf(missing !== undefined)('vmtoolsd over vsockets (section 13)', () => {
+describe.skipIf(missing !== undefined)('a vmtoolsd that is killed', () => {
+  it('leaves its channels open', async () => {
+    await using bench = await startVmxBench();
+    const daemon = bench.startToolsDaemon({ configuration: QUIET });
+    await bench.vmx.tclo.session();
+    await bench.vmx.waitForRpc(/buildNumber/);
+    await daemon.destroy();
+    expect(bench.vmx.channels.open().map(({ protocol }) => protocol)).toEqual(['TCLO', 'RPCI']);
+  });
+});
+
+// it asks /dev/vsock for its address before it binds
+const noVsockets = missing !== undefined || !existsSync('/dev/vsock');
+
+describe.skipIf(noVsockets)('vmtoolsd over vsockets (section 13)', () => {
   it('uses nothing else where the host offers them', async () => {
     await using bench = await startVmxBench({ vsockets: true });
     const { vmx } = bench;
