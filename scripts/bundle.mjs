@@ -6,13 +6,17 @@ import { build } from 'esbuild';
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 
 /** What is loaded on demand, from a file of its own. */
-const apart = { './daemon-commands.ts': './daemon.cjs', 'msgpackr/pack': './msgpackr.cjs' };
+const apart = {
+  './daemon-commands.ts': './daemon.cjs',
+  'msgpackr/pack': './msgpackr.cjs',
+  'protobufjs/minimal.js': './protobuf.cjs',
+};
 
 const loadedApart = {
   name: 'loaded-apart',
   setup({ onResolve }) {
-    onResolve({ filter: /^(\.\/daemon-commands\.ts|msgpackr\/pack)$/ }, ({ path, kind }) =>
-      kind === 'dynamic-import' ? { path: apart[path], external: true } : undefined,
+    onResolve({ filter: /./ }, ({ path, kind }) =>
+      kind === 'dynamic-import' && path in apart ? { path: apart[path], external: true } : undefined,
     );
   },
 };
@@ -23,6 +27,7 @@ await build({
     main: 'src/agent/main.ts',
     daemon: 'src/agent/daemon-commands.ts',
     msgpackr: 'msgpackr/pack',
+    protobuf: 'protobufjs/minimal.js',
   },
   outdir: 'dist',
   outExtension: { '.js': '.cjs' },
