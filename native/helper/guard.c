@@ -12,7 +12,9 @@
  *
  * Without an order: `ready` at the start; `expired COUNT` when the time limit, which counts from the first freeze, has
  * passed and what the guard had frozen is thawed. A limit of 0 is none. End of file on the control stream means that the
- * daemon is gone: the same happens at once. The last one opened is thawed first. COUNT is of those that were frozen.
+ * daemon is gone: the same happens at once. So it does at the death of the thread that started the guard: a killed daemon keeps its
+ * descriptors open while another thread of it hangs in a write to what is frozen. The last one opened is thawed first. COUNT is of
+ * those that were frozen.
  *
  * With --loop-only (development, tests) nothing but file systems on loop devices is opened: the second wall behind the
  * daemon's own policy.
@@ -38,6 +40,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/timerfd.h>
@@ -51,6 +54,8 @@
 #define PATIENCE_MS 500
 /* Block device major number of loop devices. */
 #define LOOP_MAJOR 7
+/* What the kernel sends when the daemon dies. */
+#define DEATH_SIGNAL SIGUSR1
 
 enum order { ORDER_FREEZE, ORDER_THAW };
 
@@ -79,6 +84,9 @@ struct guard {
 	int result_read;
 	/* Fires when the time limit has passed. */
 	int deadline_fd;
+	/* Takes DEATH_SIGNAL. */
+	int death_fd;
+	pid_t daemon;
 	bool started_freezing;
 	int mount_count;
 	/* The order that is being read. */
@@ -256,6 +264,13 @@ static bool read_orders(struct guard *guard, bool *daemon_gone)
 	return false;
 }
 
+/* Whether it was the daemon's death: anybody may send such a signal. */
+static bool read_death(const struct guard *guard)
+{
+	struct signalfd_siginfo signal;
+	return read(guard->death_fd, &signal, sizeof signal) == sizeof signal && (pid_t)signal.ssi_pid == guard->daemon;
+}
+
 /* --- thaw */
 
 static long long now_ms(void)
@@ -336,7 +351,7 @@ static bool parse_options(int argc, char **argv, struct guard *guard)
 /* What only a SIGKILL or a bug shall end. What a bug raises keeps its default: the daemon then thaws. */
 static void ignore_signals(void)
 {
-	static const int ours[] = { SIGHUP,  SIGINT,  SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2,
+	static const int ours[] = { SIGHUP,  SIGINT,  SIGQUIT, SIGPIPE, SIGALRM, SIGTERM,   SIGUSR2,
 				    SIGTSTP, SIGTTIN, SIGTTOU, SIGPOLL, SIGPROF, SIGVTALRM, SIGXCPU };
 	for (size_t at = 0; at < sizeof ours / sizeof ours[0]; at++)
 		signal(ours[at], SIG_IGN);
@@ -367,7 +382,16 @@ static bool set_up(struct guard *guard)
 	guard->deadline_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (guard->deadline_fd < 0)
 		guard->deadline_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	return guard->deadline_fd >= 0;
+	/* before there are other threads: none of them shall take it */
+	sigset_t death;
+	sigemptyset(&death);
+	sigaddset(&death, DEATH_SIGNAL);
+	sigprocmask(SIG_BLOCK, &death, NULL);
+	guard->death_fd = signalfd(-1, &death, SFD_CLOEXEC | SFD_NONBLOCK);
+	/* one that has died before this has closed the stream, or hangs in something that is not frozen by us */
+	guard->daemon = getppid();
+	prctl(PR_SET_PDEATHSIG, DEATH_SIGNAL);
+	return guard->deadline_fd >= 0 && guard->death_fd >= 0;
 }
 
 int guard_main(int argc, char **argv)
@@ -387,13 +411,16 @@ int guard_main(int argc, char **argv)
 
 	bool daemon_gone = false;
 	while (!daemon_gone) {
-		struct pollfd fds[3] = {
+		struct pollfd fds[4] = {
 			{ .fd = CONTROL_FD, .events = POLLIN },
 			{ .fd = guard.result_read, .events = POLLIN },
 			{ .fd = guard.deadline_fd, .events = POLLIN },
+			{ .fd = guard.death_fd, .events = POLLIN },
 		};
-		if (poll(fds, 3, -1) < 0)
+		if (poll(fds, 4, -1) < 0)
 			continue;
+		if (fds[3].revents != 0 && read_death(&guard))
+			break;
 		struct result result;
 		if (fds[2].revents != 0) {
 			answer("expired", thaw_all(&guard, false), -1);

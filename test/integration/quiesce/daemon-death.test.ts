@@ -8,7 +8,7 @@ import { createInterface, type Interface } from 'node:readline';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { hookRunsIn, startQuiesceAgent, writeHook } from './agent.ts';
 import { canMount, hasXfs, isFrozen, LoopMounts, until, Writer } from './loop-mounts.ts';
-import { guardsOf, isAlive } from './processes.ts';
+import { guardsOf, hasHangingThread, isAlive } from './processes.ts';
 
 const FIXTURE = join(import.meta.dirname, 'daemon.fixture.ts');
 const LEFT =
@@ -83,6 +83,16 @@ describe.skipIf(!canMount)('a daemon that dies', () => {
     daemon.kill('SIGKILL');
     await Promise.all(writers.map(({ done }) => done));
     await until('the guard is gone', () => !isAlive(guard));
+    await expectTold();
+  });
+
+  it('by SIGKILL while a thread of it hangs in what is frozen: its descriptors stay open, and the guard thaws all the same', async () => {
+    const { daemon, pid, guard } = await startFrozen();
+    daemon.stdin?.write(`write ${join(ext4, 'held-up')}\n`);
+    await until('a thread hangs', () => hasHangingThread(pid));
+    daemon.kill('SIGKILL');
+    await until('the guard is gone', () => !isAlive(guard));
+    for (const each of [ext4, xfs]) expect(await isFrozen(each)).toBe(false);
     await expectTold();
   });
 

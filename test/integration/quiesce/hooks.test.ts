@@ -4,27 +4,32 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ProgramRequest, ProgramResult } from '../../../src/guest/program.ts';
 import { programHooks } from '../../../src/quiesce/hooks.ts';
-import { createHooks, type Hooks } from '../../../src/scripts/hooks.ts';
+import { createHooks, type HookName, type Hooks } from '../../../src/scripts/hooks.ts';
 import { hooksDirOf } from '../../support/quiescer.ts';
 import { recordingLog } from '../../support/quiet-log.ts';
 import { type QuiesceAgent, startQuiesceAgent } from './agent.ts';
 
 const LIMIT = { timeLimitMs: 5_000 };
 
-function hooksOf({ jobs, gate, directory, filesDir }: QuiesceAgent): Hooks {
-  return createHooks({ jobs, gate, log: recordingLog(), hooksDir: hooksDirOf(directory), filesDir });
+function hooksOf(
+  { jobs, gate, directory, filesDir }: QuiesceAgent,
+  isEnabled: (name: HookName) => boolean = () => true,
+): Hooks {
+  const hooksDir = hooksDirOf(directory);
+  return createHooks({ jobs, gate, log: recordingLog(), hooksDir, filesDir, isEnabled });
 }
 
 describe('hook scripts', () => {
   it('can be switched off, one by one', async () => {
     await using agent = await startQuiesceAgent(() => []);
-    const hooks = hooksOf(agent);
-    hooks.setEnabled('freeze', false);
-    expect([hooks.isEnabled('freeze'), hooks.isEnabled('thaw')]).toEqual([false, true]);
+    const off = new Set<HookName>(['freeze']);
+    const hooks = hooksOf(agent, (name) => !off.has(name));
+    expect([await hooks.isThere('freeze'), await hooks.isThere('thaw')]).toEqual([false, true]);
+    expect(await hooks.isThere('poweron')).toBe(false);
     expect(await hooks.run('freeze', LIMIT)).toEqual({ kind: 'absent' });
     expect(await hooks.run('thaw', LIMIT)).toEqual({ kind: 'success' });
     expect(await hooks.run('poweron', LIMIT)).toEqual({ kind: 'absent' });
-    hooks.setEnabled('freeze', true);
+    off.delete('freeze');
     expect(await hooks.run('freeze', LIMIT)).toEqual({ kind: 'success' });
     expect(agent.hookRuns()).toEqual(['thaw', 'freeze']);
     // their jobs are nobody's business any more

@@ -23,3 +23,10 @@ export function isAlive(pid: number): boolean {
     return false;
   }
 }
+
+/** Whether a thread of a process waits in the kernel where no signal reaches it. */
+export function hasHangingThread(pid: number): boolean {
+  return readdirSync(`/proc/${pid}/task`).some((thread) =>
+    /\) D/.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'latin1')),
+  );
+}
