@@ -49,7 +49,12 @@ export function agentCommand(side: Side, program: string, compat: Compat = 'upst
 }
 
 export async function startAgent(side: Side, program: string, compat?: Compat): Promise<Agent> {
-  const { argv, cleanUp, ...sockets } = agentCommand(side, program, compat);
+  return launch(side, agentCommand(side, program, compat));
+}
+
+/** Starts the agent; {@link Agent.stop} ends it and cleans up. */
+export async function launch(side: Side, command: AgentCommand): Promise<Agent> {
+  const { argv, cleanUp, ...sockets } = command;
   const [file, ...args] = argv;
   const child: ChildProcess = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let complaint = '';

@@ -20,7 +20,10 @@ export interface Row {
   readonly unit: string;
   readonly better: 'higher' | 'lower';
   readonly ours: Spread;
-  readonly peer: { readonly name: 'qemu-ga' | 'node empty.js'; readonly spread: Spread } | null;
+  readonly peer: {
+    readonly name: 'qemu-ga' | 'node empty.js' | 'tc by hand';
+    readonly spread: Spread;
+  } | null;
   /** What the client reaches with a trivial server: how far it is from being the limit. */
   readonly clientAlone: number | null;
   readonly target: Target | null;

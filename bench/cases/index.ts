@@ -6,6 +6,19 @@ import { idle } from './idle.ts';
 import { jobs } from './jobs.ts';
 import { memory } from './memory.ts';
 import { ping } from './ping.ts';
+import { shaper } from './shaper.ts';
 import { startup } from './startup.ts';
+import { xenstore } from './xenstore.ts';
 
-export const CASES: readonly BenchCase[] = [ping, file, exec, capture, startup, jobs, memory, idle];
+export const CASES: readonly BenchCase[] = [
+  ping,
+  file,
+  exec,
+  capture,
+  startup,
+  jobs,
+  memory,
+  idle,
+  shaper,
+  xenstore,
+];

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import type { Log } from '../log.ts';
 import type { NativeAddon, Trimmed } from '../native/addon.ts';
 import type { FileOwner } from './actions/authorized-keys.ts';
-import { inOwnNetworkNamespace, isInside } from './actions/environment.ts';
+import { inOwnNetworkNamespace, isInside, isOutsideInitialNamespace } from './actions/environment.ts';
 import { type GuardProcess, startGuardProcess } from './actions/guard-process.ts';
 import { type Action, ActionRefused, type PowerMode, refusal, type SuspendMode } from './actions/policy.ts';
 import { negativeErrno } from './linux/system-error.ts';
@@ -34,6 +34,11 @@ export interface Actions {
   suspend(mode: SuspendMode): Promise<SuspendResult>;
   /** Sets the system clock, ns since 1970: 0 or -errno. */
   setRealTimeClock(nanoseconds: bigint): number;
+  /**
+   * Sets the clock's rate: microseconds that it goes on in 1/100 s, 9,000 to 11,000, 10,000 is its own. An adjustment that
+   * is under way (adjtime(3)) ends. 0 or -errno.
+   */
+  setClockTick(tick: number): number;
   /** hwclock: `to-rtc` writes the system time to the hardware clock (-w), `from-rtc` reads it (-s). */
   syncHardwareClock(direction: 'to-rtc' | 'from-rtc'): Promise<ProgramResult>;
   /**
@@ -57,8 +62,13 @@ export interface Actions {
    * that the user may have put there are not followed.
    */
   writeAuthorizedKeys(home: string, owner: FileOwner, content: string | Uint8Array): Promise<number>;
-  /** Runs tc(8). `input` is what `-batch -` reads. */
-  changeQdisc(args: readonly string[], input?: Uint8Array): Promise<ProgramResult>;
+  /**
+   * Sends a request about a queueing discipline (linux/netlink-tc.ts) to the kernel, in an open network namespace or (null)
+   * in the own one: the kernel's answer, or -errno.
+   */
+  changeQdisc(namespaceFd: number | null, request: Uint8Array): Buffer | number;
+  /** Why this run may not do that, or null: for who would otherwise ask, and be refused with a warning, all the time. */
+  qdiscRefusal(namespaceFd: number | null): string | null;
 }
 
 export interface ActionsOptions {
@@ -79,8 +89,10 @@ const POWER: Record<PowerMode, { program: string; shutdownOption: string }> = {
   halt: { program: '/sbin/halt', shutdownOption: '-H' },
   reboot: { program: '/sbin/reboot', shutdownOption: '-r' },
 };
+/** Modes of adjtimex(2). */
+const ADJ_TICK = 0x4000;
+const ADJ_OFFSET_SINGLESHOT = 0x8001;
 const CHPASSWD = ['/usr/sbin/chpasswd', '/sbin/chpasswd', '/usr/bin/chpasswd', '/bin/chpasswd'];
-const TC = ['/sbin/tc', '/usr/sbin/tc'];
 
 export function createActions(options: ActionsOptions): Actions {
   const { native, log, noActions, testRoot, root = '/' } = options;
@@ -93,6 +105,12 @@ export function createActions(options: ActionsOptions): Actions {
     const text = `refused: this run may not ${reason} (CHR_AGENT_NO_ACTIONS=1)`;
     log.warning(text);
     throw new ActionRefused(text);
+  }
+
+  function qdiscAction(namespaceFd: number | null): Action {
+    const outsideInitial =
+      namespaceFd === null ? inOwnNetworkNamespace(root) : isOutsideInitialNamespace(root, namespaceFd);
+    return { kind: 'change-qdisc', outsideInitial };
   }
 
   return {
@@ -109,6 +127,12 @@ export function createActions(options: ActionsOptions): Actions {
     setRealTimeClock(nanoseconds) {
       check(() => ({ kind: 'set-clock' }));
       return native.setRealTimeClock(nanoseconds);
+    },
+    setClockTick(tick) {
+      check(() => ({ kind: 'slew-clock' }));
+      const [cancelled] = native.adjustClock(ADJ_OFFSET_SINGLESHOT, 0, 0);
+      if (cancelled < 0) return cancelled;
+      return Math.min(0, native.adjustClock(ADJ_TICK, 0, tick)[0]);
     },
     async syncHardwareClock(direction) {
       check(() => ({ kind: 'sync-hardware-clock' }));
@@ -147,10 +171,17 @@ export function createActions(options: ActionsOptions): Actions {
       const { replaceAuthorizedKeys } = await import('./actions/authorized-keys.ts');
       return replaceAuthorizedKeys(home, owner, content);
     },
-    async changeQdisc(args, input) {
-      check(() => ({ kind: 'change-qdisc', args, ownNamespace: inOwnNetworkNamespace(root) }));
-      return run({ candidates: TC, args, ...(input && { input }) });
+    changeQdisc(namespaceFd, request) {
+      check(() => qdiscAction(namespaceFd));
+      const socket = native.netlinkOpen(namespaceFd ?? -1);
+      if (socket < 0) return socket;
+      try {
+        return native.netlinkRequest(socket, request);
+      } finally {
+        native.close(socket);
+      }
     },
+    qdiscRefusal: (namespaceFd) => (noActions ? refusal(qdiscAction(namespaceFd)) : null),
   };
 }
 

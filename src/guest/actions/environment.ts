@@ -2,7 +2,7 @@
  * The facts that `policy` needs, read from the machine: the network namespace, whether a path lies
  * in the test root. What cannot be read is null or false, which the policy refuses.
  */
-import { readlinkSync, realpathSync, statSync } from 'node:fs';
+import { fstatSync, readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { join, sep } from 'node:path';
 import { isOwnNamespace } from './policy.ts';
 
@@ -17,9 +17,31 @@ export function inOwnNetworkNamespace(root: string): boolean {
   );
 }
 
+/** Whether an open network namespace is surely not that of process 1. */
+export function isOutsideInitialNamespace(root: string, namespaceFd: number): boolean {
+  return isOwnNamespace(`net:[${fstatSync(namespaceFd).ino}]`, initialNamespace(root));
+}
+
+/** Of process 1, or where that is forbidden of a process that surely shares its namespace. */
+function initialNamespace(root: string): string | null {
+  const known = namespaceLink(root, '1');
+  const inode = known === null ? netInode(root, '1') : null;
+  if (inode === null) return known;
+  for (const pid of readdirSync(join(root, 'proc'))) {
+    if (!/^\d+$/.test(pid) || netInode(root, pid) !== inode) continue;
+    const link = namespaceLink(root, pid);
+    if (link !== null) return link;
+  }
+  return null;
+}
+
 function namespaceLink(root: string, pid: string): string | null {
+  return readLink(join(root, 'proc', pid, 'ns/net'));
+}
+
+function readLink(path: string): string | null {
   try {
-    return readlinkSync(join(root, 'proc', pid, 'ns/net'));
+    return readlinkSync(path);
   } catch {
     return null;
   }

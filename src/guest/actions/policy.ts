@@ -12,14 +12,15 @@ export type Action =
   | { kind: 'power'; mode: PowerMode }
   | { kind: 'suspend'; mode: SuspendMode }
   | { kind: 'set-clock' }
+  | { kind: 'slew-clock' }
   | { kind: 'sync-hardware-clock' }
   | { kind: 'freeze' | 'thaw'; mountPoint: string; deviceMajor: number }
   | { kind: 'trim'; mountPoint: string }
   | { kind: 'cpu' | 'memory-block'; number: number; online: boolean }
   | { kind: 'set-password'; user: string }
   | { kind: 'write-authorized-keys'; home: string; insideTestRoot: boolean }
-  /** `ownNamespace`: whether the network namespace is surely not the machine's initial one. */
-  | { kind: 'change-qdisc'; args: readonly string[]; ownNamespace: boolean };
+  /** `outsideInitial`: whether the network namespace is surely not the machine's initial one. */
+  | { kind: 'change-qdisc'; outsideInitial: boolean };
 
 /** Linux's block device major number of loop devices. */
 const LOOP_MAJOR = 7;
@@ -38,6 +39,8 @@ export function refusal(action: Action): string | null {
       return `suspend the machine (${action.mode})`;
     case 'set-clock':
       return "set the machine's clock";
+    case 'slew-clock':
+      return "change the rate of the machine's clock";
     case 'sync-hardware-clock':
       return 'synchronise the hardware clock';
     case 'freeze':
@@ -55,13 +58,9 @@ export function refusal(action: Action): string | null {
     case 'write-authorized-keys':
       return action.insideTestRoot ? null : `change ssh keys in ${action.home}, outside the test root`;
     case 'change-qdisc':
-      if (!action.ownNamespace)
-        return "change queueing disciplines in the machine's initial network namespace";
-      // tc -n NAME (-netns) leaves the namespace that was checked
-      if (action.args.some((arg) => arg.startsWith('-n'))) {
-        return 'change queueing disciplines in a network namespace given by name';
-      }
-      return null;
+      return action.outsideInitial
+        ? null
+        : "change queueing disciplines in the machine's initial network namespace";
     default:
       return action satisfies never;
   }

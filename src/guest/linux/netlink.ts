@@ -46,26 +46,37 @@ export function dumpRequest(type: number): Buffer {
   return request;
 }
 
+/** The messages of a datagram or of an answer, up to one that is cut off. */
+export function* readMessages(data: Buffer): Generator<NetlinkMessage, 'whole' | 'cut off'> {
+  for (let at = 0; at < data.length; ) {
+    const lengthBytes = at + HEADER_BYTES <= data.length ? data.readUInt32LE(at) : 0;
+    if (lengthBytes < HEADER_BYTES || at + lengthBytes > data.length) return 'cut off';
+    yield {
+      type: data.readUInt16LE(at + 4),
+      flags: data.readUInt16LE(at + 6),
+      payload: data.subarray(at + HEADER_BYTES, at + lengthBytes),
+    };
+    at += align(lengthBytes);
+  }
+  return 'whole';
+}
+
 /** Splits the answer to a dump; a message that is cut off ends it with EBADMSG. */
 export function parseDump(answer: Buffer): Dump {
   const EBADMSG = 74;
   const dump: Dump = { messages: [], interrupted: false, errno: 0 };
-  let at = 0;
-  while (at < answer.length) {
-    const lengthBytes = at + HEADER_BYTES <= answer.length ? answer.readUInt32LE(at) : 0;
-    if (lengthBytes < HEADER_BYTES || at + lengthBytes > answer.length) return { ...dump, errno: EBADMSG };
-    const type = answer.readUInt16LE(at + 4);
-    const flags = answer.readUInt16LE(at + 6);
-    const payload = answer.subarray(at + HEADER_BYTES, at + lengthBytes);
+  const messages = readMessages(answer);
+  for (;;) {
+    const next = messages.next();
+    if (next.done) return next.value === 'whole' ? dump : { ...dump, errno: EBADMSG };
+    const { type, flags, payload } = next.value;
     if ((flags & NLM_F_DUMP_INTR) !== 0) dump.interrupted = true;
     if (type === NLMSG_DONE || type === NLMSG_ERROR) {
       dump.errno = payload.length >= 4 ? Math.abs(payload.readInt32LE(0)) : 0;
       return dump;
     }
-    dump.messages.push({ type, flags, payload });
-    at += align(lengthBytes);
+    dump.messages.push(next.value);
   }
-  return dump;
 }
 
 /** The attributes of a message by type; of a type that comes twice the last. Stops at a damaged one. */
@@ -107,11 +118,18 @@ export interface Link {
   /** Lower-case, colons between bytes; null if the link has none. */
   hardwareAddress: string | null;
   statistics: LinkStatistics | null;
+  /** Of a virtual one (`veth`, `bridge` …); null for most hardware. */
+  kind: string | null;
+  /** The device's name on its bus (`virtio2`); null for a virtual one, and on kernels before 5.14. */
+  parentDevice: string | null;
 }
 
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
+const IFLA_LINKINFO = 18;
+const IFLA_INFO_KIND = 1;
+const IFLA_PARENT_DEV_NAME = 56;
 const IFLA_STATS64 = 23;
 
 /** A RTM_NEWLINK message, null if it is damaged or another. */
@@ -123,6 +141,9 @@ export function parseLink({ type, payload }: NetlinkMessage): Link | null {
   const address = attributes.get(IFLA_ADDRESS);
   const mtu = attributes.get(IFLA_MTU);
   const statistics = attributes.get(IFLA_STATS64);
+  const information = attributes.get(IFLA_LINKINFO);
+  const kind = information && parseAttributes(information, 0).get(IFLA_INFO_KIND);
+  const parentDevice = attributes.get(IFLA_PARENT_DEV_NAME);
   return {
     index: payload.readInt32LE(4),
     name: text(name),
@@ -131,6 +152,8 @@ export function parseLink({ type, payload }: NetlinkMessage): Link | null {
     mtu: mtu !== undefined && mtu.length >= 4 ? mtu.readUInt32LE(0) : 0,
     hardwareAddress: address && address.length > 0 ? formatHardwareAddress(address) : null,
     statistics: statistics ? parseStatistics(statistics) : null,
+    kind: kind ? text(kind) : null,
+    parentDevice: parentDevice ? text(parentDevice) : null,
   };
 }
 

@@ -26,6 +26,7 @@ let root: string;
 let done: unknown[];
 let warnings: string[];
 let directoryFd: number;
+const REQUEST = Buffer.from('a request');
 
 /** The real addon, but every call that would do something is only recorded. */
 const recorder = (): NativeAddon => ({
@@ -33,6 +34,10 @@ const recorder = (): NativeAddon => ({
   setRealTimeClock: (nanoseconds) => {
     done.push(['setRealTimeClock', nanoseconds]);
     return 0;
+  },
+  adjustClock: (modes, offset, tick) => {
+    done.push(['adjustClock', modes, offset, tick]);
+    return [tick === 8_000 ? -22 : 5, tick, 0x40];
   },
   freeze: async (fd) => {
     done.push(['freeze', fd]);
@@ -45,6 +50,18 @@ const recorder = (): NativeAddon => ({
   trim: async (fd, minimumBytes) => {
     done.push(['trim', fd, minimumBytes]);
     return { trimmedBytes: 4096n, minimumBytes };
+  },
+  netlinkOpen: (namespaceFd) => {
+    done.push(['netlinkOpen', namespaceFd]);
+    return 4711;
+  },
+  netlinkRequest: (fd, request) => {
+    done.push(['netlinkRequest', fd, request]);
+    return Buffer.from('yes');
+  },
+  close: (fd) => {
+    done.push(['close', fd]);
+    return 0;
   },
 });
 
@@ -98,6 +115,7 @@ describe('with CHR_AGENT_NO_ACTIONS=1', () => {
     ['halt', (it) => it.power('halt')],
     ['reboot', (it) => it.power('reboot')],
     ['set the clock', (it) => it.setRealTimeClock(1n)],
+    ['slew the clock', (it) => it.setClockTick(9_990)],
     ['write the hardware clock', (it) => it.syncHardwareClock('to-rtc')],
     ['set the clock from the hardware clock', (it) => it.syncHardwareClock('from-rtc')],
     ['freeze what is no loop device', (it) => it.mayFreeze('freeze', { mountPoint: '/', major: 254 })],
@@ -106,7 +124,7 @@ describe('with CHR_AGENT_NO_ACTIONS=1', () => {
     ['take memory offline', (it) => it.setMemoryBlockOnline(1, false)],
     ['change a password', (it) => it.setPassword('root', Buffer.from('x'), false)],
     ['change ssh keys', (it) => it.writeAuthorizedKeys(join(root, 'home'), { uid: 0, gid: 0 }, 'key')],
-    ['change a qdisc where nothing is known of the namespace', (it) => it.changeQdisc(['qdisc', 'show'])],
+    ['change a qdisc where nothing is known of the namespace', (it) => it.changeQdisc(null, REQUEST)],
   ])('refuses to %s: one warning, nothing done', async (_name, act) => {
     sysfs('sys/devices/system/cpu/cpu1/online', '1');
     sysfs('sys/devices/system/memory/memory1/state', 'online');
@@ -129,33 +147,39 @@ describe('with CHR_AGENT_NO_ACTIONS=1', () => {
     ['net:[1]', 'net:[1]'],
     ['net:[2]', null],
     [null, 'net:[1]'],
-  ])('refuses a qdisc in namespace %s when process 1 has %s', async (self, initial) => {
+  ])('refuses a qdisc in namespace %s when process 1 has %s', (self, initial) => {
     fakeNamespaces(self, initial);
-    await expect(actions({}).changeQdisc(['qdisc', 'add'])).rejects.toThrow(ActionRefused);
+    expect(() => actions({}).changeQdisc(null, REQUEST)).toThrow(ActionRefused);
     expect(done).toEqual([]);
   });
 
-  it('refuses a qdisc here: the tests run in the initial namespace', async () => {
-    await expect(actions({ root: '/' }).changeQdisc(['qdisc', 'add'])).rejects.toThrow(ActionRefused);
+  it('refuses a qdisc here: the tests run in the initial namespace', () => {
+    const here = actions({ root: '/' });
+    expect(() => here.changeQdisc(null, REQUEST)).toThrow(ActionRefused);
+    const own = openSync('/proc/self/ns/net', 'r');
+    expect(() => here.changeQdisc(own, REQUEST)).toThrow(ActionRefused);
+    closeSync(own);
     expect(done).toEqual([]);
   });
 
-  it('changes a qdisc in a namespace of its own', async () => {
+  it('changes a qdisc in a namespace of its own', () => {
     fakeNamespaces('net:[2]', 'net:[1]');
-    await actions({}).changeQdisc(['-batch', '-'], Buffer.from('qdisc …'));
+    expect(actions({}).changeQdisc(null, REQUEST)).toEqual(Buffer.from('yes'));
     expect(done).toEqual([
-      { candidates: ['/sbin/tc', '/usr/sbin/tc'], args: ['-batch', '-'], input: 'qdisc …' },
+      ['netlinkOpen', -1],
+      ['netlinkRequest', 4711, REQUEST],
+      ['close', 4711],
     ]);
   });
 
-  it('tells namespaces apart by /proc/PID/net/dev where ns/net of process 1 is forbidden', async () => {
+  it('tells namespaces apart by /proc/PID/net/dev where ns/net of process 1 is forbidden', () => {
     fakeNamespaces('net:[2]', null);
     for (const pid of ['self', '1']) {
       mkdirSync(join(root, 'proc', pid, 'net'));
       writeFileSync(join(root, 'proc', pid, 'net/dev'), '');
     }
-    await actions({}).changeQdisc(['qdisc', 'add']);
-    expect(done).toHaveLength(1);
+    actions({}).changeQdisc(null, REQUEST);
+    expect(done).toHaveLength(3);
   });
 
   it('trims', async () => {
@@ -199,6 +223,17 @@ describe('when allowed', () => {
       ['setRealTimeClock', 5n],
       { candidates: ['/sbin/hwclock'], args: ['-w'] },
       { candidates: ['/sbin/hwclock'], args: ['-s'] },
+    ]);
+  });
+
+  it('slews the clock: what adjtime(3) has begun ends, then the tick is set', () => {
+    expect(allowed().setClockTick(9_950)).toBe(0);
+    expect(allowed().setClockTick(8_000)).toBe(-22);
+    expect(done).toEqual([
+      ['adjustClock', 0x8001, 0, 0],
+      ['adjustClock', 0x4000, 0, 9_950],
+      ['adjustClock', 0x8001, 0, 0],
+      ['adjustClock', 0x4000, 0, 8_000],
     ]);
   });
 
