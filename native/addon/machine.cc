@@ -1,6 +1,7 @@
-/** The machine: CPUID, the wall clock, and the text of an error number. */
+/** The machine: CPUID, the wall clock and its rate, and the text of an error number. */
 #include <cpuid.h>
 #include <locale.h>
+#include <sys/timex.h>
 #include <time.h>
 
 #include "call.h"
@@ -50,6 +51,22 @@ napi_value set_real_time_clock(napi_env env, napi_callback_info info) {
   return system_result(env, clock_settime(CLOCK_REALTIME, &time));
 }
 
+napi_value adjust_clock(napi_env env, napi_callback_info info) {
+  Arguments<3> call(env, info);
+  timex adjustment = {};
+  adjustment.modes = static_cast<unsigned>(call.integer(0));
+  adjustment.offset = static_cast<long>(call.integer(1));
+  adjustment.tick = static_cast<long>(call.integer(2));
+  if (call.failed) return nullptr;
+  int64_t result = adjtimex(&adjustment);
+  napi_value array;
+  napi_create_array_with_length(env, 3, &array);
+  napi_set_element(env, array, 0, system_result(env, result));
+  napi_set_element(env, array, 1, number(env, adjustment.tick));
+  napi_set_element(env, array, 2, number(env, adjustment.status));
+  return array;
+}
+
 napi_value error_text(napi_env env, napi_callback_info info) {
   Arguments<1> call(env, info);
   int64_t error = call.integer(0);
@@ -67,5 +84,6 @@ void define_machine(napi_env env, napi_value exports) {
   define(env, exports, "cpuid", cpuid);
   define(env, exports, "realTimeClock", real_time_clock);
   define(env, exports, "setRealTimeClock", set_real_time_clock);
+  define(env, exports, "adjustClock", adjust_clock);
   define(env, exports, "errorText", error_text);
 }

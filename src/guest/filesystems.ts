@@ -26,8 +26,13 @@ export interface FileSystem {
 }
 
 export interface FileSystems {
-  /** In mount order, each device once. Takes 2 s at most, whatever hangs. Not to be called while frozen. @throws {SystemCallError} */
-  list(): Promise<FileSystem[]>;
+  /**
+   * In mount order, each device once. Takes 2 s at most, whatever hangs. Not to be called while frozen.
+   *
+   * @param withoutDevice types that count although they lie on no device of their own (`zfs`); they come last
+   * @throws {SystemCallError}
+   */
+  list(withoutDevice?: readonly string[]): Promise<FileSystem[]>;
 }
 
 export interface FileSystemsOptions {
@@ -54,8 +59,9 @@ export function createFileSystems(options: FileSystemsOptions): FileSystems {
   });
 
   return {
-    async list() {
-      const mounts = deviceMounts(readMounts(root));
+    async list(withoutDevice = []) {
+      const all = readMounts(root);
+      const mounts = [...deviceMounts(all), ...all.filter(({ type }) => withoutDevice.includes(type))];
       using series = size.series();
       const usages = await askAll(mounts, series);
       return mounts.map((mount, index) => {

@@ -4,9 +4,11 @@ import type { Log } from '../log.ts';
 import type { NativeAddon } from '../native/addon.ts';
 import { type Accounts, createAccounts } from './accounts.ts';
 import { type Actions, createActions } from './actions.ts';
+import { bootId, bootTimeSeconds } from './boot.ts';
 import { type Clock, createClock } from './clock.ts';
 import { type Cpu, type CpuSwitch, type CpuTimes, cpus, cpuTimes, switchCpu } from './cpus.ts';
 import { createDisks, type Disk } from './disks.ts';
+import { type Distribution, distribution } from './distribution.ts';
 import { createFileSystems, type FileSystem } from './filesystems.ts';
 import type { DiskStatistics } from './linux/diskstats.ts';
 import { type LoadAverage, loadAverage } from './load.ts';
@@ -17,20 +19,37 @@ import {
   memoryBlocks,
   switchMemoryBlock,
 } from './memory.ts';
+import { type MemoryStatistics, memoryStatistics } from './memory-statistics.ts';
+import { type MemoryUsage, memoryUsage } from './memory-usage.ts';
 import { type NetworkInterface, networkInterfaces } from './network.ts';
 import { type OsFacts, osFacts } from './os.ts';
+import { type Resolver, resolver } from './resolver.ts';
 import { type RoutingTables, routingTables } from './routes.ts';
 import { type TrimOutcome, trimFileSystems } from './trim.ts';
+import { uptimeHundredths } from './uptime.ts';
 import { type LoggedInUser, loggedInUsers } from './users.ts';
+import { type Volume, volumes } from './volumes.ts';
+import { xenVifNumber } from './xen-devices.ts';
 
 export interface Guest {
   /** @throws {NetworkFactsError} */
   networkInterfaces(): NetworkInterface[];
-  /** @throws {SystemCallError} */
-  routingTables(): Promise<RoutingTables>;
+  /** @param most rows of a table; without it a table that is too long is an error. @throws {SystemCallError} */
+  routingTables(most?: number): Promise<RoutingTables>;
+  /** Not while frozen. */
+  resolver(): Resolver;
+  /** Xen's number of an interface, null for one of another kind. */
+  xenVifNumber(interfaceName: string): number | null;
   os(): OsFacts;
+  distribution(): Distribution;
   /** gethostname(2), not cached. */
   hostname(): string;
+  /** Another one after every boot. @throws {SystemCallError} */
+  bootId(): string;
+  /** Since 1970. @throws {SystemCallError} */
+  bootTimeSeconds(): number;
+  /** @throws {SystemCallError} */
+  uptimeHundredths(): number;
   /** @throws {SystemCallError} */
   cpus(): Cpu[];
   /** @throws {SystemCallError} */
@@ -40,6 +59,10 @@ export interface Guest {
   /** @throws {SystemCallError} */
   loadAverage(): LoadAverage;
   /** @throws {SystemCallError} */
+  memoryUsage(): MemoryUsage;
+  /** @throws {SystemCallError} */
+  memoryStatistics(): MemoryStatistics;
+  /** @throws {SystemCallError} */
   memoryBlocks(): Promise<MemoryBlock[]>;
   /** @throws {SystemCallError} */
   memoryBlockSizeBytes(): bigint;
@@ -48,8 +71,15 @@ export interface Guest {
   /** @throws {SystemCallError} */
   loggedInUsers(): Promise<LoggedInUser[]>;
   readonly accounts: Accounts;
-  /** File systems of block devices in mount order, within 2 s. Not while frozen. @throws {SystemCallError} */
-  fileSystems(): Promise<FileSystem[]>;
+  /**
+   * File systems of block devices in mount order, within 2 s. Not while frozen.
+   *
+   * @param withoutDevice types that count although they lie on no device of their own (`zfs`)
+   * @throws {SystemCallError}
+   */
+  fileSystems(withoutDevice?: readonly string[]): Promise<FileSystem[]>;
+  /** What the disks are divided into. Not while frozen. @param fileSystems those that are mounted */
+  volumes(fileSystems: readonly FileSystem[]): Volume[];
   /** Within 2 s. Not while frozen. */
   disks(): Promise<Disk[]>;
   /** @throws {SystemCallError} */
@@ -80,21 +110,31 @@ export function createGuest(options: GuestOptions): Guest {
   const actions = createActions({ native, log, noActions, testRoot, root });
   const fileSystems = createFileSystems({ native, log, root });
   const disks = createDisks({ native, log, root });
+  const os = () => osFacts({ root, releaseFile: osReleaseFile });
   return {
     networkInterfaces: () => networkInterfaces(native),
-    routingTables: () => routingTables(root),
-    os: () => osFacts({ root, releaseFile: osReleaseFile }),
+    routingTables: (most) => routingTables(root, most),
+    resolver: () => resolver(root),
+    xenVifNumber: (interfaceName) => xenVifNumber(interfaceName, root),
+    os,
+    distribution: () => distribution(os(), root),
     hostname,
+    bootId: () => bootId(root),
+    bootTimeSeconds: () => bootTimeSeconds(root),
+    uptimeHundredths: () => uptimeHundredths(root),
     cpus: () => cpus(root),
     cpuTimes: () => cpuTimes(root),
     switchCpu: (number, online) => switchCpu(number, online, { actions, root }),
     loadAverage: () => loadAverage(root),
+    memoryUsage: () => memoryUsage(root),
+    memoryStatistics: () => memoryStatistics(root),
     memoryBlocks: () => memoryBlocks(root),
     memoryBlockSizeBytes: () => memoryBlockSizeBytes(root),
     switchMemoryBlock: (index, online) => switchMemoryBlock(index, online, { actions, root }),
     loggedInUsers: () => loggedInUsers(root),
     accounts: createAccounts({ actions, root }),
-    fileSystems: () => fileSystems.list(),
+    fileSystems: (withoutDevice) => fileSystems.list(withoutDevice),
+    volumes: (mounted) => volumes(mounted, root),
     disks: () => disks.list(),
     diskStatistics: () => disks.statistics(),
     trimFileSystems: (minimumBytes) => trimFileSystems(actions, minimumBytes, root),

@@ -16,17 +16,24 @@ const CHUNK_BYTES = 64 * 1024;
 const ENOENT = 2;
 const EFBIG = 27;
 
-/** @throws {SystemCallError} EFBIG for a table that is too long. */
-export async function routingTables(root = '/'): Promise<RoutingTables> {
+/**
+ * @param most so many routes of each family are enough: the others are not looked at, and no table is too long
+ * @throws {SystemCallError} EFBIG for a table that is too long.
+ */
+export async function routingTables(root = '/', most = Number.POSITIVE_INFINITY): Promise<RoutingTables> {
   const byteOrder = endianness();
   return {
-    ipv4: await readTable(join(root, 'proc/net/route'), (line) => parseIpv4Route(line, byteOrder)),
-    ipv6: await readTable(join(root, 'proc/net/ipv6_route'), parseIpv6Route),
+    ipv4: await readTable(join(root, 'proc/net/route'), (line) => parseIpv4Route(line, byteOrder), most),
+    ipv6: await readTable(join(root, 'proc/net/ipv6_route'), parseIpv6Route, most),
   };
 }
 
 /** Piece by piece, so that other work gets its turn. */
-async function readTable<Route>(path: string, parse: (line: string) => Route | null): Promise<Route[]> {
+async function readTable<Route>(
+  path: string,
+  parse: (line: string) => Route | null,
+  most: number,
+): Promise<Route[]> {
   const routes: Route[] = [];
   const add = (line: string) => {
     const route = parse(line);
@@ -44,9 +51,10 @@ async function readTable<Route>(path: string, parse: (line: string) => Route | n
       const lines = (rest + chunk.toString('latin1', 0, bytesRead)).split('\n');
       rest = lines.pop() ?? '';
       lines.forEach(add);
+      if (routes.length >= most) return routes.slice(0, most);
     }
     add(rest);
-    return routes;
+    return routes.slice(0, most);
   } catch (error) {
     const problem = asSystemCallError(error, path);
     if (isSystemCallError(problem, ENOENT)) return [];

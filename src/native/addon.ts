@@ -253,6 +253,11 @@ export interface NativeAddon {
   setRealTimeClock(nanoseconds: bigint): number;
   /** Wall clock in ns since 1970. */
   realTimeClock(): bigint;
+  /**
+   * adjtimex(2) with these modes (0: it only reads): [clock state or -errno, tick, status].
+   * @param offset microseconds or nanoseconds, as the modes say
+   */
+  adjustClock(modes: number, offset: number, tick: number): [number, number, number];
   /** strerror(3) in the C locale, of errno or -errno. */
   errorText(errno: number): string;
 }

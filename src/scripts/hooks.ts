@@ -8,9 +8,10 @@ import { join } from 'node:path';
 import type { FreezeGate } from '../guest/freeze-gate.ts';
 import type { Log } from '../log.ts';
 import { errnoOf } from './files.ts';
+import type { HookName } from './hook-settings.ts';
 import { type Job, type JobOutcome, type JobOutput, JobStartError, type Jobs } from './job.ts';
 
-export type HookName = 'freeze' | 'freeze-fail' | 'thaw' | 'poweron' | 'resume' | 'poweroff' | 'suspend';
+export type { HookName } from './hook-settings.ts';
 
 export type HookResult =
   /** There is none, or it is switched off. */
@@ -19,17 +20,24 @@ export type HookResult =
   /** `reason`: `timed out after 60 s`, `exit status 3` … */
   | { kind: 'failed'; reason: string };
 
+export type HookStart =
+  | Exclude<HookResult, { kind: 'success' }>
+  | { kind: 'running'; ended: Promise<HookResult> };
+
 export interface HookRun {
   timeLimitMs: number;
   /** Ends the script and all that it started. */
   signal?: AbortSignal;
 }
 
+/** Nothing of it rejects. While file systems are frozen all of it waits for the thaw. */
 export interface Hooks {
-  /** Runs one to its end. Never rejects. */
+  /** Runs one to its end. */
   run(name: HookName, options: HookRun): Promise<HookResult>;
-  isEnabled(name: HookName): boolean;
-  setEnabled(name: HookName, enabled: boolean): void;
+  /** Resolves when it runs. */
+  start(name: HookName, options: HookRun): Promise<HookStart>;
+  /** Whether there is one that is switched on. */
+  isThere(name: HookName): Promise<boolean>;
 }
 
 export interface HooksOptions {
@@ -38,6 +46,8 @@ export interface HooksOptions {
   log: Log;
   hooksDir: string;
   filesDir: string;
+  /** Default: all are. */
+  isEnabled?: (name: HookName) => boolean;
 }
 
 /** Of the output that a failed script leaves behind. */
@@ -46,33 +56,47 @@ const ORIGIN = 'hook';
 const ENOENT = 2;
 const ENOTDIR = 20;
 
-export function createHooks({ jobs, gate, log, hooksDir, filesDir }: HooksOptions): Hooks {
-  const disabled = new Set<HookName>();
+export function createHooks(options: HooksOptions): Hooks {
+  const { jobs, gate, log, hooksDir, filesDir, isEnabled = () => true } = options;
+  const pathOf = (name: HookName) => join(hooksDir, name);
 
-  async function run(name: HookName, options: HookRun): Promise<HookResult> {
-    if (disabled.has(name)) return { kind: 'absent' };
-    const path = join(hooksDir, name);
-    if (!(await gate.pass(() => exists(path)))) return { kind: 'absent' };
-    let job: Job;
+  async function isThere(name: HookName): Promise<boolean> {
+    return isEnabled(name) && (await gate.pass(() => exists(pathOf(name))));
+  }
+
+  async function start(name: HookName, { timeLimitMs, signal }: HookRun): Promise<HookStart> {
+    if (!(await isThere(name))) return { kind: 'absent' };
     try {
-      job = await jobs.start({
+      const job = await jobs.start({
         origin: ORIGIN,
-        source: { kind: 'file', path },
-        timeLimitMs: options.timeLimitMs,
+        source: { kind: 'file', path: pathOf(name) },
+        timeLimitMs,
         captureOutput: true,
       });
+      return { kind: 'running', ended: resultOf(name, job, timeLimitMs, signal) };
     } catch (error) {
       if (!(error instanceof JobStartError)) throw error;
       return failed(name, `it cannot be started: ${error.message}`, null);
     }
-    const outcome = await outcomeOf(job, options.signal);
-    const reason = failureReason(outcome, options.timeLimitMs);
+  }
+
+  async function resultOf(
+    name: HookName,
+    job: Job,
+    timeLimitMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<HookResult> {
+    const reason = failureReason(await outcomeOf(job, signal), timeLimitMs);
     const result = reason === null ? { kind: 'success' as const } : await failed(name, reason, job.output);
     jobs.forget(job);
     return result;
   }
 
-  async function failed(name: HookName, reason: string, output: JobOutput | null): Promise<HookResult> {
+  async function failed(
+    name: HookName,
+    reason: string,
+    output: JobOutput | null,
+  ): Promise<{ kind: 'failed'; reason: string }> {
     const path = join(filesDir, `${name}-script.log`);
     try {
       const bytes = output === null ? Buffer.from(`${reason}\n`) : await firstBytes(output, MAX_LOG_BYTES);
@@ -86,12 +110,12 @@ export function createHooks({ jobs, gate, log, hooksDir, filesDir }: HooksOption
   }
 
   return {
-    run,
-    isEnabled: (name) => !disabled.has(name),
-    setEnabled(name, enabled) {
-      if (enabled) disabled.delete(name);
-      else disabled.add(name);
+    async run(name, run) {
+      const started = await start(name, run);
+      return started.kind === 'running' ? started.ended : started;
     },
+    start,
+    isThere,
   };
 }
 

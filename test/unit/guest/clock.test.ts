@@ -144,13 +144,24 @@ describe('POSIX TZ strings', () => {
 
 describe('clock', () => {
   let root: string;
-  const native = { realTimeClock: () => 1_782_864_000_123_456_789n };
+  let status = 0x40;
+  const native = {
+    realTimeClock: () => 1_782_864_000_123_456_789n,
+    adjustClock: (modes: number): [number, number, number] => [modes, 9_990, status],
+  };
   beforeEach(() => {
     root = mkdtempSync(join(tmpdir(), 'chr-agent-clock-'));
     mkdirSync(join(root, 'etc'));
     mkdirSync(join(root, 'usr/share/zoneinfo/Europe'), { recursive: true });
   });
   afterEach(() => rmSync(root, { recursive: true }));
+
+  it('tells its rate', () => {
+    const clock = createClock({ native, root });
+    expect(clock.rate()).toEqual({ tick: 9_990, isDisciplined: false });
+    status = 0x2001;
+    expect(clock.rate()).toEqual({ tick: 9_990, isDisciplined: true });
+  });
 
   it('follows a changed /etc/localtime', () => {
     const clock = createClock({ native, root });

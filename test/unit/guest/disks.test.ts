@@ -180,6 +180,22 @@ describe('file systems', () => {
     );
   });
 
+  it('are those of block devices, and of types that are wanted without one', async () => {
+    root.file(
+      '/proc/self/mountinfo',
+      '20 1 0:30 / / rw - zfs tank rw\n21 20 8:17 / /boot rw - ext4 /dev/sdb1 rw\n22 20 0:31 / /run rw - tmpfs tmpfs rw\n',
+    );
+    const systems = createFileSystems({
+      native: { statfs: async () => size },
+      log: recordingLog(),
+      root: root.path,
+    });
+    const names = async (withoutDevice?: string[]) =>
+      (await systems.list(withoutDevice)).map(({ mountPoint }) => mountPoint);
+    expect(await names()).toEqual(['/boot']);
+    expect(await names(['zfs'])).toEqual(['/boot', '/']);
+  });
+
   it('are named after their devices and lie on the disks at the bottom', async () => {
     const systems = await list();
     expect(

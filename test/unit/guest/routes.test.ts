@@ -98,6 +98,12 @@ describe('the tables', () => {
     await expect(routingTables(root.path)).rejects.toMatchObject({ call: 'read', errno: 27 });
   });
 
+  it('of the whole internet have a beginning', async () => {
+    root.add({ 'proc/net/route': HEAD + NET4.repeat(100_000) });
+    expect((await routingTables(root.path, 1000)).ipv4).toHaveLength(1000);
+    expect((await routingTables(root.path, 3)).ipv4).toHaveLength(3);
+  });
+
   it('of this machine can be read', async () => {
     const { ipv4, ipv6 } = await routingTables();
     for (const route of [...ipv4, ...ipv6]) expect(route.interface).toMatch(/^\S+$/);

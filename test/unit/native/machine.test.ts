@@ -28,6 +28,16 @@ describe('the machine', () => {
     expect(() => native.setRealTimeClock(2n ** 63n)).toThrow(RangeError);
   });
 
+  it("reads the clock's rate, and sets none that the kernel refuses", () => {
+    const [state, tick] = native.adjustClock(0, 0, 0);
+    expect(state).toBeGreaterThanOrEqual(0);
+    expect(tick).toBeGreaterThanOrEqual(9_000);
+    // a tick of half the rate: EINVAL as root, EPERM else
+    const refused = [-constants.errno.EINVAL, -constants.errno.EPERM];
+    expect(refused).toContain(native.adjustClock(0x4000, 0, 5_000)[0]);
+    expect(native.adjustClock(0, 0, 0)[1]).toBe(tick);
+  });
+
   it.each([
     [2, 'No such file or directory'],
     [-13, 'Permission denied'],
