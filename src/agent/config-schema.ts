@@ -5,6 +5,7 @@
 
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { accountServerProblem } from '../license/account-server.ts';
 import { QGA_METHODS, QGA_VERSION } from '../protocols/qemu-ga/options.ts';
 import type { Config } from './config.ts';
 import { LOG_LEVELS } from './log.ts';
@@ -81,11 +82,15 @@ const schema = table({
     enabled: protocolSwitch,
     compat,
     'tools-conf': v.optional(absolutePath, '/etc/vmware-tools/tools.conf'),
+    'time-sync-backward': v.optional(flag, false),
   }),
   xenstore: table({
     enabled: protocolSwitch,
     path: v.optional(absolutePath),
     'run-at-every-boot': v.optional(flag, false),
+    'time-limit': seconds(120, 'not zero'),
+    'misspelt-output': v.optional(flag, true),
+    'feature-balloon': v.optional(flag),
   }),
   shaper: table({
     enabled: protocolSwitch,
@@ -93,7 +98,16 @@ const schema = table({
   }),
   license: table({
     'state-dir': v.optional(absolutePath),
-    'account-server': v.optional(v.pipe(text, v.check(isHttpUrl, 'must be an http or https URL'))),
+    'keys-dir': v.optional(absolutePath, '/etc/chr-agent/license-keys.d'),
+    'account-server': v.optional(
+      v.pipe(
+        text,
+        v.check(
+          (url) => accountServerProblem(url) === null,
+          ({ input }) => accountServerProblem(input) ?? '',
+        ),
+      ),
+    ),
     'ca-file': v.optional(absolutePath),
   }),
   scripts: table({
@@ -145,15 +159,24 @@ function toConfig(file: v.InferOutput<typeof schema>): Config {
       retryPath: true,
       fsfreezeHook: null,
     },
-    vmtools: { enabled: vmtools.enabled, compat: vmtools.compat, toolsConf: vmtools['tools-conf'] },
+    vmtools: {
+      enabled: vmtools.enabled,
+      compat: vmtools.compat,
+      toolsConf: vmtools['tools-conf'],
+      timeSyncBackward: vmtools['time-sync-backward'],
+    },
     xenstore: {
       enabled: xenstore.enabled,
       path: xenstore.path ?? null,
       runAtEveryBoot: xenstore['run-at-every-boot'],
+      timeLimitMs: xenstore['time-limit'],
+      misspeltOutput: xenstore['misspelt-output'],
+      featureBalloon: xenstore['feature-balloon'] ?? null,
     },
     shaper: { enabled: shaper.enabled, interfaces: shaper.interfaces },
     license: {
       stateDir: license['state-dir'] ?? join(agent['state-dir'], 'license'),
+      keysDir: license['keys-dir'],
       accountServer: license['account-server'] ?? null,
       caFile: license['ca-file'] ?? null,
     },
@@ -172,10 +195,6 @@ function toConfig(file: v.InferOutput<typeof schema>): Config {
 
 function noNul(value: string): boolean {
   return !value.includes('\0');
-}
-
-function isHttpUrl(value: string): boolean {
-  return /^https?:/.test(value) && URL.canParse(value);
 }
 
 function oneOf<const T extends string>(options: readonly T[]) {

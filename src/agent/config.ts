@@ -52,7 +52,10 @@ export interface Config {
   readonly vmtools: {
     readonly enabled: ProtocolSwitch;
     readonly compat: Compat;
+    /** open-vm-tools' configuration file, which may be missing. */
     readonly toolsConf: string;
+    /** Whether a clock that is ahead of the host's may be set back without the host asking for that. */
+    readonly timeSyncBackward: boolean;
   };
   readonly xenstore: {
     readonly enabled: ProtocolSwitch;
@@ -60,6 +63,12 @@ export interface Config {
     readonly path: string | null;
     /** Whether a provisioning script runs at every boot instead of once. */
     readonly runAtEveryBoot: boolean;
+    /** Of a provisioning script, above 0 up to 86,400,000. */
+    readonly timeLimitMs: number;
+    /** Whether a script's output is written as `otuput` too, as the published documentation spells it. */
+    readonly misspeltOutput: boolean;
+    /** What `control/feature-balloon` tells the host; null: nothing. */
+    readonly featureBalloon: boolean | null;
   };
   readonly shaper: {
     readonly enabled: ProtocolSwitch;
@@ -68,6 +77,8 @@ export interface Config {
   };
   readonly license: {
     readonly stateDir: string;
+    /** Where the vendor's public keys are. */
+    readonly keysDir: string;
     /** URL, or null: no renewal. */
     readonly accountServer: string | null;
     /** Certificates that the account server's is checked against, or null for the system's. */
@@ -193,7 +204,12 @@ export function devConfig(base: Config, dir: string): Config {
     },
     qemuGa: { ...base.qemuGa, enabled: true, method: 'unix-listen', path: join(dir, 'qga.sock') },
     vmtools: { ...base.vmtools, enabled: base.vmtools.enabled === true },
-    xenstore: { ...base.xenstore, enabled: base.xenstore.enabled === true },
+    // `make run` starts a store there
+    xenstore: {
+      ...base.xenstore,
+      enabled: true,
+      path: base.xenstore.path ?? join(dir, 'xenstore/domU-1.sock'),
+    },
     shaper: { ...base.shaper, enabled: base.shaper.enabled === true },
     license: { ...base.license, stateDir: join(dir, 'license') },
     scripts: { ...base.scripts, filesDir: join(dir, 'files') },

@@ -1,6 +1,7 @@
 /** The command line's side of the control socket. */
 import { connect } from 'node:net';
 import {
+  type ControlArguments,
   type ControlCommand,
   ControlFramer,
   type ControlReply,
@@ -27,10 +28,12 @@ export class ControlCallError extends Error {
 export async function callControl<Command extends ControlCommand>(
   path: string,
   command: Command,
+  given?: ControlArguments[Command],
   timeLimitMs = 10_000,
 ): Promise<ControlResults[Command]> {
   const codec = await controlCodec();
-  const reply = await exchange(path, codec.encode({ command }), timeLimitMs);
+  const request = codec.encode(given === undefined ? { command } : { command, arguments: given });
+  const reply = await exchange(path, request, timeLimitMs).finally(() => request.fill(0));
   const message = codec.decode(reply);
   if (!isReply(message)) throw new ControlCallError('failed', 'the daemon sent something that is no reply');
   if (!message.ok) throw new ControlCallError('failed', message.error);

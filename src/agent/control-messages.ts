@@ -1,10 +1,15 @@
 /**
  * The control socket's messages: a 4-byte big-endian length, then that many bytes of MessagePack (msgpack.org). A request
- * is `{ command }`, its reply `{ ok: true, value }` or `{ ok: false, error }`. Shared by daemon and command line.
+ * is `{ command }` or `{ command, arguments }`, its reply `{ ok: true, value }` or `{ ok: false, error }`. Shared by daemon and
+ * command line.
  */
 import type { Packr } from 'msgpackr/pack';
+import type { LicenseReport } from '../license/report.ts';
+import type { RenewArguments } from '../license/service.ts';
 import type { QuiesceStatus } from '../quiesce/quiescer.ts';
+import { type HookName, isHookName } from '../scripts/hook-settings.ts';
 import type { JobOutcome } from '../scripts/job.ts';
+import type { ShaperStatus } from '../shaper/shaper-status.ts';
 import type { Status } from './status.ts';
 
 /** Every command and what it answers. */
@@ -13,6 +18,55 @@ export interface ControlResults {
   'freeze-status': QuiesceStatus;
   /** Oldest first. */
   jobs: JobSummary[];
+  shaper: ShaperStatus;
+  scripts: HookSetting[];
+  /** `saved`: whether it is on the disk already; else it will be after the thaw. */
+  'scripts-set': { readonly saved: boolean };
+  license: LicenseReport;
+  'license-renew': null;
+  'license-import': null;
+  /** The new system id. */
+  'license-new-id': string;
+}
+
+/** Of the commands that have any. */
+interface ArgumentsByCommand {
+  'license-renew': RenewArguments;
+  /** A token file's contents. */
+  'license-import': Uint8Array;
+  'scripts-set': { readonly names: readonly HookName[]; readonly enabled: boolean };
+}
+
+/** What each command takes; `undefined` is nothing. */
+export type ControlArguments = {
+  [Command in ControlCommand]: Command extends keyof ArgumentsByCommand
+    ? ArgumentsByCommand[Command]
+    : undefined;
+};
+
+/** How the daemon reads arguments that a client sent. Each returns null for what is none. */
+export const ARGUMENT_READERS: {
+  readonly [Command in keyof ArgumentsByCommand]: (value: unknown) => ControlArguments[Command] | null;
+} = {
+  'license-renew': (value) => {
+    if (typeof value !== 'object' || value === null) return null;
+    const { account, password, level } = value as Readonly<Record<string, unknown>>;
+    if (typeof account !== 'string' || typeof level !== 'string' || !(password instanceof Uint8Array))
+      return null;
+    return { account, password, level };
+  },
+  'license-import': (value) => (value instanceof Uint8Array ? value : null),
+  'scripts-set': (value) => {
+    if (typeof value !== 'object' || value === null) return null;
+    const { names, enabled } = value as Readonly<Record<string, unknown>>;
+    if (!Array.isArray(names) || !names.every(isHookName) || typeof enabled !== 'boolean') return null;
+    return { names, enabled };
+  },
+};
+
+export interface HookSetting {
+  readonly name: HookName;
+  readonly enabled: boolean;
 }
 
 export interface JobSummary {
@@ -62,6 +116,8 @@ export async function controlCodec(): Promise<ControlCodec> {
       const frame = Buffer.allocUnsafe(HEADER_BYTES + body.length);
       frame.writeUInt32BE(body.length);
       frame.set(body, HEADER_BYTES);
+      // msgpackr's own buffer, which may hold a password now
+      body.fill(0);
       return frame;
     },
     decode(body) {

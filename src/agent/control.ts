@@ -7,7 +7,10 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import type { Log } from '../log.ts';
 import {
+  ARGUMENT_READERS,
+  type ControlArguments,
   type ControlCodec,
+  type ControlCommand,
   ControlFramer,
   ControlFramingError,
   type ControlReply,
@@ -15,10 +18,11 @@ import {
   controlCodec,
 } from './control-messages.ts';
 
+/** A command without a handler is unknown to this daemon. */
 export type ControlHandlers = {
-  readonly [Command in keyof ControlResults]: () =>
-    | ControlResults[Command]
-    | Promise<ControlResults[Command]>;
+  readonly [Command in ControlCommand]?: (
+    given: ControlArguments[Command],
+  ) => ControlResults[Command] | Promise<ControlResults[Command]>;
 };
 
 export interface ControlServerOptions {
@@ -54,7 +58,7 @@ export async function startControlServer(options: ControlServerOptions): Promise
     socket.on('close', () => clients.delete(socket));
     socket.on('error', (error) => log.debug(`control: client lost: ${error.message}`));
     socket.setTimeout(silenceLimitMs, () => socket.destroy());
-    serve(socket, options.handlers, log).catch((error: unknown) => {
+    serve(socket, options.handlers, log, silenceLimitMs).catch((error: unknown) => {
       log.debug(`control: client dropped: ${error instanceof Error ? error.message : error}`);
       socket.destroy();
     });
@@ -133,7 +137,12 @@ function answers(path: string): Promise<boolean> {
 }
 
 /** One client: requests are answered in their order until it closes. */
-async function serve(socket: Socket, handlers: ControlHandlers, log: Log): Promise<void> {
+async function serve(
+  socket: Socket,
+  handlers: ControlHandlers,
+  log: Log,
+  silenceLimitMs: number,
+): Promise<void> {
   const framer = new ControlFramer();
   let codec: ControlCodec | undefined;
   // a refused client still gets its reply: leaving the loop must not destroy the socket
@@ -141,7 +150,12 @@ async function serve(socket: Socket, handlers: ControlHandlers, log: Log): Promi
     codec ??= await controlCodec();
     try {
       for (const body of framer.push(piece as Buffer)) {
+        // the daemon's own silence is not the client's: a renewal may take 30 s
+        socket.setTimeout(0);
         const reply = await answer(codec.decode(body), handlers, log);
+        socket.setTimeout(silenceLimitMs);
+        // it may have held a password
+        body.fill(0);
         await send(socket, codec.encode(reply));
       }
     } catch (error) {
@@ -159,7 +173,8 @@ async function answer(request: unknown, handlers: ControlHandlers, log: Log): Pr
   if (typeof command !== 'string') return { ok: false, error: 'a request is { command: string }' };
   if (!isCommand(command, handlers)) return { ok: false, error: `unknown command ${command.slice(0, 100)}` };
   try {
-    return { ok: true, value: await handlers[command]() };
+    const given = 'arguments' in Object(request) ? Reflect.get(Object(request), 'arguments') : undefined;
+    return { ok: true, value: await call(command, given, handlers) };
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     log.error(`control: ${command} failed: ${why}`);
@@ -167,7 +182,28 @@ async function answer(request: unknown, handlers: ControlHandlers, log: Log): Pr
   }
 }
 
-function isCommand(name: string, handlers: ControlHandlers): name is keyof ControlResults {
+function call(command: ControlCommand, given: unknown, handlers: ControlHandlers): unknown {
+  switch (command) {
+    case 'license-renew':
+    case 'license-import':
+    case 'scripts-set':
+      return callWith(command, given, handlers);
+    default:
+      return handlers[command]?.(undefined);
+  }
+}
+
+function callWith<Command extends keyof typeof ARGUMENT_READERS>(
+  command: Command,
+  given: unknown,
+  handlers: ControlHandlers,
+): unknown {
+  const read = ARGUMENT_READERS[command](given);
+  if (read === null) throw new Error('its arguments are wrong');
+  return handlers[command]?.(read);
+}
+
+function isCommand(name: string, handlers: ControlHandlers): name is ControlCommand {
   return Object.hasOwn(handlers, name);
 }
 

@@ -2,22 +2,27 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createFreezeGate } from '../guest/freeze-gate.ts';
+import { createFreezeGate, type FreezeGate } from '../guest/freeze-gate.ts';
 import { createGuest } from '../guest/guest.ts';
+import { createLicenseService, type LicenseService } from '../license/service.ts';
 import type { Log } from '../log.ts';
 import { helperPath, native } from '../native/index.ts';
+import { releaseMemory } from '../native/release-memory.ts';
 import { createReportClock } from '../report-clock.ts';
 import { findOwnCgroup } from '../scripts/cgroup.ts';
+import { HOOK_NAMES, type HookSettings, openHookSettings } from '../scripts/hook-settings.ts';
+import { createHooks } from '../scripts/hooks.ts';
 import { createJobs, type ScriptEngine } from '../scripts/jobs.ts';
 import { EXIT } from './cli/exit-codes.ts';
 import type { Config } from './config.ts';
-import type { ControlServer } from './control.ts';
+import type { ControlHandlers, ControlServer } from './control.ts';
 import type { JobSummary } from './control-messages.ts';
 import { type Detection, detect } from './detect.ts';
 import { createLog, type LogLevel } from './log.ts';
 import { openLogFile } from './log-file.ts';
 import { PROTOCOLS, type Protocol, type ProtocolContext, type RunningProtocol } from './protocols.ts';
 import { openQuiescing } from './quiescing.ts';
+import { createShaping } from './shaping.ts';
 import type { ProtocolStatus, Status } from './status.ts';
 import { VERSION } from './version.ts';
 
@@ -26,6 +31,8 @@ export interface DaemonOptions {
   /** null: all is default. */
   configPath: string | null;
   dev: boolean;
+  /** The whole agent, or what `chr-agent qemu-ga` is: one protocol, no license and no shaper. */
+  role: 'agent' | 'qemu-ga';
   /** Reads the configuration again. @throws {ConfigError} */
   reload(): Config;
   /** Instead of the configuration's. */
@@ -71,11 +78,37 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     cgroup: findOwnCgroup(),
     graceMs: config.scripts.graceMs,
   });
-  const quiescer = quiescing(scripts);
+  const hookSettings = openHookSettings({ stateDir: config.agent.stateDir, gate, log });
+  const hooks = createHooks({
+    jobs: scripts,
+    gate,
+    log,
+    hooksDir: config.freeze.hooksDir,
+    filesDir: config.scripts.filesDir,
+    isEnabled: hookSettings.isEnabled,
+  });
+  const quiescer = quiescing(hooks);
   const clock = createReportClock();
-  const protocols = createProtocolTable({ native, log, gate, guest, quiescer, scripts, clock }, detection);
+  const license =
+    options.role === 'agent'
+      ? createLicenseService({
+          stateDir: config.license.stateDir,
+          settings: () => config.license,
+          gate,
+          log,
+          agentVersion: VERSION,
+          releaseMemory: () => releaseMemory(native),
+        })
+      : null;
+  const shaping = createShaping({ native, log, gate, guest, clock, license, detection });
+  const protocols = createProtocolTable(
+    { native, log, gate, guest, quiescer, scripts, hooks, clock },
+    detection,
+  );
   const running = await protocols.update(config);
   const control = await startControl();
+  void license?.start();
+  void shaping.update(config);
   log.info(
     `chr-agent ${VERSION} started on ${detection.hypervisor}, ${options.configPath ?? 'default configuration'}`,
   );
@@ -87,6 +120,8 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   if (outcome.kind === 'failed') log.error(outcome.problem);
   // while scripts may still run: a freeze that is given up has a hook
   await quiescer.stop();
+  shaping.close();
+  await license?.stop();
   await shutDown(scripts, protocols, control, config.agent.drainLimitMs);
   return outcome.kind === 'failed' ? EXIT.failure : EXIT.ok;
 
@@ -95,7 +130,14 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     await delay(CONTROL_DELAY_MS);
     const { startControlServer } = await import('./control.ts');
     try {
-      const handlers = { status, 'freeze-status': () => quiescer.status, jobs: () => jobSummaries(scripts) };
+      const handlers = {
+        status,
+        'freeze-status': () => quiescer.status,
+        jobs: () => jobSummaries(scripts),
+        shaper: () => shaping.status(),
+        ...hookHandlers(hookSettings, gate),
+        ...(license !== null && licenseHandlers(license)),
+      };
       return await startControlServer({ path: config.agent.controlSocket, log, handlers });
     } catch (error) {
       // the agent works without it; `status` will say that it is not running
@@ -116,6 +158,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
       protocols: protocols.status(),
       jobs: { running: runningJobs, finished: jobs.length - runningJobs },
       frozen: gate.frozen,
+      license: license && { level: license.level(), state: license.state() },
       memory: { residentBytes: rss, heapBytes: heapUsed },
     };
   }
@@ -142,9 +185,36 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     log.setLevel(options.logLevel ?? config.agent.logLevel);
     protocols
       .update(config)
+      .then(() => license?.reload())
+      .then(() => shaping.update(config))
       .then(() => log.info('configuration reloaded'))
       .catch((error: unknown) => log.error(`reload: ${String(error)}`));
   }
+}
+
+function hookHandlers(settings: HookSettings, gate: FreezeGate): ControlHandlers {
+  return {
+    scripts: () => HOOK_NAMES.map((name) => ({ name, enabled: settings.isEnabled(name) })),
+    'scripts-set': async ({ names, enabled }) => {
+      const saved = settings.setEnabled(names, enabled);
+      if (gate.frozen) return { saved: false };
+      await saved;
+      return { saved: true };
+    },
+  };
+}
+
+function licenseHandlers(license: LicenseService): ControlHandlers {
+  const done = (): null => null;
+  return {
+    license: async () => {
+      await license.loaded;
+      return license.report();
+    },
+    'license-renew': (request) => license.renew(request).then(done),
+    'license-import': (file) => license.importToken(file).then(done),
+    'license-new-id': () => license.generateNewId(),
+  };
 }
 
 function jobSummaries(scripts: ScriptEngine): JobSummary[] {
@@ -158,9 +228,16 @@ function jobSummaries(scripts: ScriptEngine): JobSummary[] {
 }
 
 /** What is read once at the start. */
-function needsRestart({ agent, scripts, freeze }: Config): string {
+function needsRestart({ agent, license, scripts, freeze }: Config): string {
   const { logLevel: _logLevel, drainLimitMs: _drainLimitMs, ...fixed } = agent;
-  return JSON.stringify([fixed, scripts.interpreter, scripts.filesDir, scripts.graceMs, freeze.hooksDir]);
+  return JSON.stringify([
+    fixed,
+    license.stateDir,
+    scripts.interpreter,
+    scripts.filesDir,
+    scripts.graceMs,
+    freeze.hooksDir,
+  ]);
 }
 
 function makeDirectories({ agent }: Config): void {

@@ -56,7 +56,7 @@ export interface MachineFacts {
 }
 
 export const VIRTIO_PORT = '/dev/virtio-ports/org.qemu.guest_agent.0';
-const XENBUS_DEVICES = ['/dev/xen/xenbus', '/proc/xen/xenbus'];
+export const XENBUS_DEVICES = ['/dev/xen/xenbus', '/proc/xen/xenbus'];
 
 export function detect(native: Pick<NativeAddon, 'cpuid'> | null, root = '/'): Detection {
   return decide(collectMachineFacts(native, root));

@@ -6,7 +6,7 @@ import { accessSync, constants, readdirSync, readFileSync, statfsSync, statSync 
 import { join } from 'node:path';
 import type { NativeAddon } from '../native/addon.ts';
 import type { Config } from './config.ts';
-import { type Detection, detect, VIRTIO_PORT } from './detect.ts';
+import { type Detection, detect, VIRTIO_PORT, XENBUS_DEVICES } from './detect.ts';
 import type { Status } from './status.ts';
 
 export interface Finding {
@@ -44,6 +44,7 @@ export function diagnose(facts: DoctorFacts): Finding[] {
     ...program(facts),
     ...daemon(facts),
     ...channel(facts),
+    ...xenbus(facts),
     ...others(facts),
     ...directories(facts),
     ...scripts(facts),
@@ -108,6 +109,27 @@ function* channel({ detection, config, native, status, root = '/' }: DoctorFacts
     const text = `${path} cannot be opened: ${native.errorText(-fd)}`;
     yield { level: 'problem', text, remedy: 'busy means that another agent has it: stop that one' };
   }
+}
+
+function* xenbus({ detection, config, root = '/' }: DoctorFacts): Generator<Finding> {
+  const { enabled, path } = config.xenstore;
+  const isWanted = enabled === 'auto' ? detection.protocols.xenstore.suggested : enabled;
+  if (!isWanted) return;
+  const places = path === null ? XENBUS_DEVICES : [path];
+  const found = places.find((place) => isAccessible(join(root, place), constants.R_OK | constants.W_OK));
+  if (found !== undefined) {
+    yield ok(`${found} can be opened`);
+    return;
+  }
+  const remedy =
+    path === null
+      ? 'the kernel makes it, if it was built for Xen guests; an old one needs: mount -t xenfs xenfs /proc/xen'
+      : 'set [xenstore] path to the device or to the socket of a xenstored, or leave it out';
+  yield {
+    level: 'problem',
+    text: `${places.join(' and ')} cannot be opened: no way to the host's xenstore`,
+    remedy,
+  };
 }
 
 function* others({ root = '/' }: DoctorFacts): Generator<Finding> {

@@ -11,8 +11,12 @@ const SUBCOMMANDS: Readonly<Record<string, () => Promise<Subcommand>>> = {
   jobs: async () => (await import('./cli/jobs.ts')).jobs,
   doctor: async () => (await import('./cli/doctor.ts')).doctor,
   detect: async () => (await import('./cli/detect.ts')).detect,
+  license: async () => (await import('./cli/license.ts')).license,
+  shaper: async () => (await import('./cli/shaper.ts')).shaper,
+  scripts: async () => (await import('./cli/scripts.ts')).scripts,
   config: async () => (await import('./cli/config.ts')).config,
   'qemu-ga': async () => (await import('./daemon-commands.ts')).qemuGa,
+  rpctool: async () => (await import('./cli/rpctool.ts')).rpctool,
   version: async () => (await import('./cli/version.ts')).version,
   help: async () => (await import('./cli/help.ts')).help,
 };
@@ -61,18 +65,27 @@ function report(error: unknown, subcommand: string, context: CliContext): number
   }
 }
 
+const used = new Set<NodeJS.WriteStream>();
+
 /** Touches the streams only when there is something to say: the daemon itself never needs them. */
-function write(stream: NodeJS.WriteStream, text: string): void {
+function write(stream: NodeJS.WriteStream, text: string | Uint8Array): void {
   // a reader that went away (`| head`) is no failure of ours
   if (stream.listenerCount('error') === 0) stream.on('error', () => {});
+  used.add(stream);
   stream.write(text);
+}
+
+/** A pipe takes 64 KiB at once, the rest when its reader has read that. */
+function written(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => stream.write('', () => resolve()));
 }
 
 main(process.argv.slice(2), {
   env: process.env,
   out: (text) => write(process.stdout, text),
   err: (text) => write(process.stderr, text),
-}).then((status) => {
-  // what is left open must not keep a finished command alive; writes to pipes and files are done by now
+}).then(async (status) => {
+  await Promise.all([...used].map(written));
+  // what is left open must not keep a finished command alive
   process.exit(status);
 });

@@ -7,10 +7,12 @@ import type { NativeAddon } from '../native/index.ts';
 import type { EndpointAddress, EndpointState } from '../protocols/transport/endpoint.ts';
 import type { Quiescer } from '../quiesce/quiescer.ts';
 import type { ReportClock } from '../report-clock.ts';
+import type { Hooks } from '../scripts/hooks.ts';
 import type { ScriptEngine } from '../scripts/jobs.ts';
 import type { Config, ProtocolSwitch } from './config.ts';
 import { type ProtocolName, VIRTIO_PORT } from './detect.ts';
 import type { ProtocolState } from './status.ts';
+import { VERSION } from './version.ts';
 
 /** What a protocol is given. */
 export interface ProtocolContext {
@@ -20,6 +22,7 @@ export interface ProtocolContext {
   readonly guest: Guest;
   readonly quiescer: Quiescer;
   readonly scripts: ScriptEngine;
+  readonly hooks: Hooks;
   readonly clock: ReportClock;
   readonly config: Config;
   onState(state: ProtocolState, detail: string): void;
@@ -46,6 +49,18 @@ export const PROTOCOLS: readonly Protocol[] = [
     settings: (config) => [config.qemuGa, config.scripts.timeLimitMs],
     start: startQemuGa,
   },
+  {
+    name: 'vmtools',
+    isEnabled: (config) => config.vmtools.enabled,
+    settings: (config) => config.vmtools,
+    start: startVmtools,
+  },
+  {
+    name: 'xenstore',
+    isEnabled: (config) => config.xenstore.enabled,
+    settings: (config) => [config.xenstore, config.scripts.filesDir],
+    start: startXenstore,
+  },
 ];
 
 async function startQemuGa(context: ProtocolContext): Promise<RunningProtocol> {
@@ -68,6 +83,59 @@ async function startQemuGa(context: ProtocolContext): Promise<RunningProtocol> {
     scriptTimeLimitMs: config.scripts.timeLimitMs,
     retries: config.qemuGa.retryPath,
     onState: (state, detail) => context.onState(STATES[state], detail),
+  });
+}
+
+async function startVmtools(context: ProtocolContext): Promise<RunningProtocol> {
+  const { config, native, log, gate, guest, scripts, hooks, clock } = context;
+  const { startVmtoolsService } = await import('../protocols/vmtools/service.ts');
+  const { watchNetwork } = await import('../guest/network-events.ts');
+  return startVmtoolsService({
+    native,
+    log,
+    gate,
+    guest,
+    scripts,
+    hooks,
+    clock,
+    compat: config.vmtools.compat,
+    toolsConf: config.vmtools.toolsConf,
+    timeSyncBackward: config.vmtools.timeSyncBackward,
+    agentVersion: VERSION,
+    testSocket: process.env.CHR_AGENT_VMTOOLS_SOCKET ?? null,
+    onNetworkChange(listener) {
+      const groups = ['links', 'addresses', 'routes'] as const;
+      const watch = watchNetwork({ native, log, groups, onChange: () => listener() });
+      return () => watch?.close();
+    },
+    onState: (state, detail) => context.onState(state, detail),
+  });
+}
+
+async function startXenstore(context: ProtocolContext): Promise<RunningProtocol> {
+  const { config, native, log, gate, guest, scripts, clock } = context;
+  const { startXenstoreService } = await import('../protocols/xenstore/service.ts');
+  const { watchNetwork } = await import('../guest/network-events.ts');
+  return startXenstoreService({
+    native,
+    log,
+    gate,
+    guest,
+    scripts,
+    clock,
+    path: config.xenstore.path,
+    agentVersion: VERSION,
+    scriptTimeLimitMs: config.xenstore.timeLimitMs,
+    misspeltOutput: config.xenstore.misspeltOutput,
+    featureBalloon: config.xenstore.featureBalloon,
+    runAtEveryBoot: config.xenstore.runAtEveryBoot,
+    filesDir: config.scripts.filesDir,
+    journalFile: join(config.agent.stateDir, 'provision.journal'),
+    onNetworkChange(listener) {
+      const watch = watchNetwork({ native, log, onChange: () => listener() });
+      return () => watch?.close();
+    },
+    onState: (state, detail) => context.onState(state, detail),
   });
 }
 

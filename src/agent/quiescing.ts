@@ -11,8 +11,7 @@ import { programHooks, scriptHooks } from '../quiesce/hooks.ts';
 import { createMarkerFile } from '../quiesce/marker.ts';
 import { createQuiescer, type Quiescer } from '../quiesce/quiescer.ts';
 import { thawLeftFrozen } from '../quiesce/rescue.ts';
-import { createHooks } from '../scripts/hooks.ts';
-import type { Jobs } from '../scripts/job.ts';
+import type { Hooks } from '../scripts/hooks.ts';
 import type { Config } from './config.ts';
 
 export interface QuiescingOptions {
@@ -25,10 +24,10 @@ export interface QuiescingOptions {
   config(): Config;
 }
 
-/** Thaws what an earlier daemon left frozen. @returns the second step, for when there is a script engine */
-export async function openQuiescing(options: QuiescingOptions): Promise<(jobs: Jobs) => Quiescer> {
+/** Thaws what an earlier daemon left frozen. @returns the second step, for when there are hook scripts */
+export async function openQuiescing(options: QuiescingOptions): Promise<(hooks: Hooks) => Quiescer> {
   const { native, log, gate, guest, helperPath, config } = options;
-  const { agent, qemuGa, freeze, scripts } = config();
+  const { agent, qemuGa } = config();
   const name = qemuGa.compat === 'upstream' ? 'qga.state.isfrozen' : 'freeze.state';
   const marker = createMarkerFile(join(agent.runtimeDir, name), gate);
   const parts = {
@@ -41,10 +40,8 @@ export async function openQuiescing(options: QuiescingOptions): Promise<(jobs: J
   };
   const left = await thawLeftFrozen(parts);
 
-  return (jobs) => {
-    const ourScripts = scriptHooks(
-      createHooks({ jobs, gate, log, hooksDir: freeze.hooksDir, filesDir: scripts.filesDir }),
-    );
+  return (hooks) => {
+    const ourScripts = scriptHooks(hooks);
     const run = createProgramRunner(native);
     return createQuiescer({
       ...parts,

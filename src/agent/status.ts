@@ -1,8 +1,10 @@
 /** What the running daemon tells of itself over the control socket, and its form for people (`chr-agent status`). */
 
+import type { Level } from '../license/levels.ts';
+import type { LicenseState } from '../license/lifecycle.ts';
 import type { ProtocolName } from './detect.ts';
 
-/** `waiting`: its device is not there yet; `listening`: ready; `connected`: a listening socket has its client; `failed`: tried again later. */
+/** `waiting`: its device is not there yet; `listening`: ready; `connected`: a listening socket has its client, or the store is reached; `failed`: tried again later. */
 export type ProtocolState = 'off' | 'waiting' | 'listening' | 'connected' | 'failed';
 
 export interface ProtocolStatus {
@@ -22,6 +24,8 @@ export interface Status {
   readonly protocols: readonly ProtocolStatus[];
   readonly jobs: { readonly running: number; readonly finished: number };
   readonly frozen: boolean;
+  /** null: this daemon keeps none (`chr-agent qemu-ga`). */
+  readonly license: { readonly level: Level; readonly state: LicenseState } | null;
   readonly memory: { readonly residentBytes: number; readonly heapBytes: number };
 }
 
@@ -35,6 +39,7 @@ export function formatStatus(status: Status): string {
       ['started', status.startedAt],
       ['hypervisor', status.hypervisor],
       ['file systems', status.frozen ? 'frozen' : 'thawed'],
+      ...(status.license === null ? [] : [['license', licenseWords(status.license)]]),
       ['scripts', `${status.jobs.running} running, ${status.jobs.finished} finished`],
       [
         'memory',
@@ -47,6 +52,10 @@ export function formatStatus(status: Status): string {
       ...status.protocols.map(({ name, state, detail }) => [name, state, detail]),
     ])
   );
+}
+
+function licenseWords({ level, state }: { level: Level; state: LicenseState }): string {
+  return state === 'free' ? 'free' : `${level} (${state})`;
 }
 
 /** Left-aligned columns, two spaces apart; one line a row. */

@@ -4,8 +4,8 @@ import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
 /** The process as a subcommand sees it; tests give their own. */
 export interface CliContext {
   readonly env: NodeJS.ProcessEnv;
-  out(text: string): void;
-  err(text: string): void;
+  out(text: string | Uint8Array): void;
+  err(text: string | Uint8Array): void;
 }
 
 /** @returns the exit status */

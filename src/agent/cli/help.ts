@@ -11,8 +11,12 @@ export const HELP = `usage: chr-agent SUBCOMMAND [OPTIONS]
   jobs           the scripts that run, and what became of the others
   doctor         what works here, and what to do about the rest
   detect         which hypervisor this is, and why
+  license        print, renew or import the license (license --help)
+  shaper show    which interfaces are limited, and what went through
+  scripts        switch the hook scripts on and off (scripts --help)
   config check   check the configuration file
   qemu-ga        be a qemu-ga: takes qemu-ga's own options
+  rpctool        ask a VMware host, as vmware-rpctool does
   version        print the version
   help           this text
 

@@ -129,7 +129,7 @@ async function serve(options: QgaOptions, context: CliContext): Promise<number> 
   try {
     const { runDaemon } = await import('../daemon.ts');
     // qemu-ga reads its configuration once
-    return await runDaemon({ config, configPath: null, dev: false, reload: () => config });
+    return await runDaemon({ config, configPath: null, dev: false, role: 'qemu-ga', reload: () => config });
   } finally {
     pidFile?.remove();
   }

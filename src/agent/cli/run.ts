@@ -50,6 +50,7 @@ export const run: Subcommand = async (argv, context) => {
     config,
     configPath: path,
     dev,
+    role: 'agent',
     reload: () => load().config,
     ...(level !== undefined && { logLevel: level }),
   });

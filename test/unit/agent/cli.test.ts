@@ -68,14 +68,23 @@ describe('the entry', () => {
     expect(result.stderr).toContain(message);
   });
 
-  it.each(['run', 'status', 'freeze-status', 'jobs', 'doctor', 'detect', 'config', 'qemu-ga', 'version'])(
-    '%s has --help',
-    (name) => {
-      const result = chrAgent([name, '--help']);
-      expect(result).toMatchObject({ status: 0, stderr: '' });
-      expect(result.stdout).toMatch(new RegExp(`^usage: chr-agent ${name}`, 'i'));
-    },
-  );
+  it.each([
+    'run',
+    'status',
+    'freeze-status',
+    'jobs',
+    'doctor',
+    'detect',
+    'license',
+    'scripts',
+    'config',
+    'qemu-ga',
+    'version',
+  ])('%s has --help', (name) => {
+    const result = chrAgent([name, '--help']);
+    expect(result).toMatchObject({ status: 0, stderr: '' });
+    expect(result.stdout).toMatch(new RegExp(`^usage: chr-agent ${name}`, 'i'));
+  });
 
   it('does not start with a bad configuration', () => {
     const path = configFile('bad.toml', '\n[qemu-ga]\nmethod = "x"\n');
@@ -171,6 +180,7 @@ describe('status', () => {
     protocols: [],
     jobs: { running: 0, finished: 0 },
     frozen: true,
+    license: null,
     memory: { residentBytes: 0, heapBytes: 0 },
   };
 

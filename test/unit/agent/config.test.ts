@@ -45,10 +45,27 @@ describe('an empty file', () => {
         retryPath: true,
         fsfreezeHook: null,
       },
-      vmtools: { enabled: 'auto', compat: 'chr', toolsConf: '/etc/vmware-tools/tools.conf' },
-      xenstore: { enabled: 'auto', path: null, runAtEveryBoot: false },
+      vmtools: {
+        enabled: 'auto',
+        compat: 'chr',
+        toolsConf: '/etc/vmware-tools/tools.conf',
+        timeSyncBackward: false,
+      },
+      xenstore: {
+        enabled: 'auto',
+        path: null,
+        runAtEveryBoot: false,
+        timeLimitMs: 120_000,
+        misspeltOutput: true,
+        featureBalloon: null,
+      },
       shaper: { enabled: 'auto', interfaces: ['*'] },
-      license: { stateDir: '/var/lib/chr-agent/license', accountServer: null, caFile: null },
+      license: {
+        stateDir: '/var/lib/chr-agent/license',
+        keysDir: '/etc/chr-agent/license-keys.d',
+        accountServer: null,
+        caFile: null,
+      },
       scripts: {
         interpreter: '/bin/sh',
         filesDir: '/var/lib/chr-agent/files',
@@ -85,14 +102,19 @@ describe('every key', () => {
       enabled = false
       compat = "upstream"
       tools-conf = "/t"
+      time-sync-backward = true
       [xenstore]
       enabled = "auto"
       path = "/x"
       run-at-every-boot = true
+      time-limit = 2.5
+      misspelt-output = false
+      feature-balloon = true
       [shaper]
       enabled = true
       interfaces = ["eth*", "wg0"]
       [license]
+      keys-dir = "/k"
       account-server = "https://license.example/"
       ca-file = "/ca.pem"
       [scripts]
@@ -125,10 +147,22 @@ describe('every key', () => {
         retryPath: true,
         fsfreezeHook: null,
       },
-      vmtools: { enabled: false, compat: 'upstream', toolsConf: '/t' },
-      xenstore: { enabled: 'auto', path: '/x', runAtEveryBoot: true },
+      vmtools: { enabled: false, compat: 'upstream', toolsConf: '/t', timeSyncBackward: true },
+      xenstore: {
+        enabled: 'auto',
+        path: '/x',
+        runAtEveryBoot: true,
+        timeLimitMs: 2_500,
+        misspeltOutput: false,
+        featureBalloon: true,
+      },
       shaper: { enabled: true, interfaces: ['eth*', 'wg0'] },
-      license: { stateDir: '/s/license', accountServer: 'https://license.example/', caFile: '/ca.pem' },
+      license: {
+        stateDir: '/s/license',
+        keysDir: '/k',
+        accountServer: 'https://license.example/',
+        caFile: '/ca.pem',
+      },
       scripts: { interpreter: '/bin/bash', filesDir: '/s/files', timeLimitMs: 500, graceMs: 1_000 },
       freeze: { timeLimitMs: 30_000, hooksDir: '/h' },
     });
@@ -229,6 +263,11 @@ describe('a wrong file', () => {
       `${FILE}:2: license.account-server: must be an http or https URL`,
     ],
     [
+      'passwords in the clear',
+      '[license]\naccount-server = "http://license.example/"',
+      `${FILE}:2: license.account-server: must be https: passwords go there, http is only for loopback addresses`,
+    ],
+    [
       'a listener without a path',
       '[qemu-ga]\nmethod = "unix-listen"',
       `${FILE}:1: qemu-ga.path: is required with this method`,
@@ -292,7 +331,7 @@ describe('--dev', () => {
       agent: { stateDir: '/tmp/dev/state', runtimeDir: '/tmp/dev', controlSocket: '/tmp/dev/control.sock' },
       qemuGa: { enabled: true, method: 'unix-listen', path: '/tmp/dev/qga.sock' },
       vmtools: { enabled: false },
-      xenstore: { enabled: false },
+      xenstore: { enabled: true, path: '/tmp/dev/xenstore/domU-1.sock' },
       shaper: { enabled: false },
       license: { stateDir: '/tmp/dev/license' },
       scripts: { filesDir: '/tmp/dev/files' },

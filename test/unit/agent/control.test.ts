@@ -22,6 +22,7 @@ const STATUS: Status = {
   ],
   jobs: { running: 1, finished: 22 },
   frozen: false,
+  license: { level: 'p1', state: 'trial' },
   memory: { residentBytes: 45 * 1_048_576, heapBytes: 6_500_000 },
 };
 
@@ -241,8 +242,45 @@ describe('the client', () => {
     });
     path = join(dir, 'peer.sock');
     await new Promise<void>((resolve) => peer.listen(path, resolve));
-    await expect(callControl(path, 'status', 100)).rejects.toThrow(message);
+    await expect(callControl(path, 'status', undefined, 100)).rejects.toThrow(message);
     await new Promise((resolve) => peer.close(resolve));
+  });
+});
+
+describe('arguments', () => {
+  const RENEWAL = { account: 'ann', password: Buffer.from('secret'), level: 'p1' };
+
+  it('reach their command', async () => {
+    const seen: unknown[] = [];
+    const keep = (given: { account: string; password: Uint8Array; level: string }) => {
+      seen.push({ ...given, password: Buffer.from(given.password).toString() });
+      return null;
+    };
+    server = await startControlServer({ path, handlers: { 'license-renew': keep }, log });
+    expect(await callControl(path, 'license-renew', { ...RENEWAL })).toBeNull();
+    expect(seen).toEqual([{ account: 'ann', password: 'secret', level: 'p1' }]);
+  });
+
+  it.each([undefined, null, 'x', {}, { ...RENEWAL, password: 'text' }, { ...RENEWAL, account: 1 }])(
+    'of another form (%j) are refused',
+    async (wrong) => {
+      server = await startControlServer({ path, handlers: { 'license-renew': () => null }, log });
+      const codec = await controlCodec();
+      const socket = connect(path);
+      socket.end(codec.encode({ command: 'license-renew', arguments: wrong }));
+      const [reply] = new ControlFramer().push(await received(socket));
+      expect(codec.decode(reply ?? Buffer.alloc(0))).toEqual({ ok: false, error: 'its arguments are wrong' });
+    },
+  );
+
+  it('a command without a handler is unknown', async () => {
+    await start();
+    await expect(callControl(path, 'license')).rejects.toThrow('unknown command license');
+  });
+
+  it('an answer may take longer than a client may be silent', async () => {
+    await start(() => new Promise((resolve) => setTimeout(() => resolve(STATUS), 300)), 100);
+    expect(await callControl(path, 'status')).toEqual(STATUS);
   });
 });
 
@@ -279,6 +317,7 @@ process       4711
 started       2026-01-02T03:04:05.000Z
 hypervisor    kvm
 file systems  thawed
+license       p1 (trial)
 scripts       1 running, 22 finished
 memory        45.0 MiB resident, 6.2 MiB heap
 

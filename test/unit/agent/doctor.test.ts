@@ -45,6 +45,7 @@ const STATUS: Status = {
   protocols: [{ name: 'qemu-ga', state: 'failed', detail: 'cannot listen' }],
   jobs: { running: 0, finished: 0 },
   frozen: true,
+  license: null,
   memory: { residentBytes: 1, heapBytes: 1 },
 };
 
@@ -74,6 +75,19 @@ describe('the doctor', () => {
 
   it('does not miss a channel that is not wanted', () => {
     expect(texts({}, '[qemu-ga]\nenabled = false').join()).not.toContain('guest_agent');
+  });
+
+  it('looks for the xenbus device in a Xen guest, or for what the configuration names', () => {
+    const xen = { detection: decide({ ...KVM, signatures: [], sysHypervisorType: 'xen' }) };
+    expect(texts().join()).not.toContain('xenstore');
+    expect(texts(xen)).toContain(
+      "problem: /dev/xen/xenbus and /proc/xen/xenbus cannot be opened: no way to the host's xenstore",
+    );
+    expect(texts({}, '[xenstore]\nenabled = true\npath = "/run/socket"')).toContain(
+      "problem: /run/socket cannot be opened: no way to the host's xenstore",
+    );
+    put('proc/xen/xenbus');
+    expect(texts(xen)).toContain('ok: /proc/xen/xenbus can be opened');
   });
 
   it('tells what the daemon says of itself', () => {
