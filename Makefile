@@ -10,9 +10,10 @@ sources := $(shell find src -name '*.ts')
 native_flags := -O2 -Wall -Wextra -Werror -fvisibility=hidden
 
 # what the tests use: the reference agent, and tools that they run
-test_packages := qemu-guest-agent socat procps e2fsprogs xfsprogs util-linux iproute2 strace
+test_packages := qemu-guest-agent socat procps e2fsprogs xfsprogs util-linux iproute2 strace \
+  xen-utils-4.17 xenstore-utils gcc libc6-dev iperf3 open-vm-tools
 
-.PHONY: all setup build run test test-unit test-integration test-e2e test-long appliance-test bench bench-guard lint format docs clean
+.PHONY: all setup build run test test-unit test-integration test-e2e test-long test-xen appliance-test bench bench-guard lint format docs clean
 all: build
 
 setup: node_modules/.installed
@@ -68,6 +69,9 @@ test: lint build
 test-long: build
 	scripts/need-packages $(test_packages)
 	CHR_AGENT_LONG=1 vitest run
+# a PV guest under real Xen (test/e2e/xen)
+test-xen: build
+	CHR_AGENT_LONG=1 vitest run --project e2e test/e2e/xen
 # the guest with 128 MB (docs/small-guests.md)
 appliance-test: build
 	CHR_AGENT_LONG=1 vitest run --project e2e test/e2e/appliance

@@ -31,9 +31,11 @@ export async function putFile(
   mode = '644',
 ): Promise<void> {
   const encoded = Buffer.from(content).toString('base64');
+  const directory = path.slice(0, path.lastIndexOf('/'));
+  // mkdir waits for the thaw even if the directory is there
   await shell(
     guest,
-    `mkdir -p ${path.slice(0, path.lastIndexOf('/'))} &&
+    `[ -d ${directory} ] || mkdir -p ${directory};
      echo ${encoded} | base64 -d > ${path} && chmod ${mode} ${path}`,
   );
 }

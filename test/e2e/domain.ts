@@ -12,6 +12,8 @@ export interface DomainFiles {
   readonly dataDisk: string;
   /** Unix socket that QEMU listens on for the agent's channel; libvirt, or the test in its place, connects. */
   readonly agentSocket: string;
+  /** Prefix of the two of the test transport for VMware's protocol (vmtools-host.ts). */
+  readonly vmtoolsSockets: string;
   readonly consoleSocket: string;
   readonly consoleLog: string;
 }
@@ -68,6 +70,7 @@ export function domainXml(files: DomainFiles, init: Init): string {
       <source mode='bind' path='${files.agentSocket}'/>
       <target type='virtio' name='org.qemu.guest_agent.0'/>
     </channel>
+${['rpci', 'tclo'].map((service) => vmtoolsChannel(files, service)).join('\n')}
     <interface type='user'>
       <mac address='52:54:00:c4:a7:01'/>
       <model type='virtio'/>
@@ -83,4 +86,11 @@ export function domainXml(files: DomainFiles, init: Init): string {
   </devices>
 </domain>
 `;
+}
+
+function vmtoolsChannel({ vmtoolsSockets }: DomainFiles, service: string): string {
+  return `    <channel type='unix'>
+      <source mode='bind' path='${vmtoolsSockets}.${service}'/>
+      <target type='virtio' name='chr-agent.vmtools.${service}'/>
+    </channel>`;
 }

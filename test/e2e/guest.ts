@@ -10,6 +10,7 @@ import { baseImage, dataDisk, rootDisk } from './image.ts';
 import { beginTranscript, Libvirt, note } from './libvirt.ts';
 
 const BOOT_LIMIT_MS = 180_000;
+const LOOK_LIMIT_MS = 20_000;
 /** Longest path of a Unix socket that the system takes. */
 const SOCKET_PATH_BYTES = 107;
 
@@ -23,6 +24,7 @@ export interface AgentOptions {
 export class Guest {
   readonly libvirt: Libvirt;
   readonly agentSocket: string;
+  readonly vmtoolsSockets: string;
   /** The host's files of /dev/vda and /dev/vdb. */
   readonly rootDisk: string;
   readonly dataDisk: string;
@@ -33,6 +35,7 @@ export class Guest {
   private constructor(libvirt: Libvirt, runDir: string, files: DomainFiles) {
     this.libvirt = libvirt;
     this.agentSocket = files.agentSocket;
+    this.vmtoolsSockets = files.vmtoolsSockets;
     this.rootDisk = files.rootDisk;
     this.dataDisk = files.dataDisk;
     this.#runDir = runDir;
@@ -55,6 +58,7 @@ export class Guest {
         rootDisk: await rootDisk(image, runDir, agentName, config),
         dataDisk: await dataDisk(runDir),
         agentSocket: path.join(runDir, 'agent.sock'),
+        vmtoolsSockets: path.join(runDir, 'vmtools'),
         consoleSocket: path.join(runDir, 'console.sock'),
         consoleLog: path.join(cacheDir, 'log/console.log'),
       };
@@ -109,7 +113,20 @@ export class Guest {
   }
 
   async #whyNotUp(what: string): Promise<string> {
-    return `${what} in time; the console's end:\n${(await this.#consoleText()).slice(-3000)}`;
+    const end = (await this.#consoleText()).slice(-3000);
+    return `${what} in time; the console's end:\n${end}\n${await this.#agentSeenFromConsole()}`;
+  }
+
+  /** The end of the agent's log, and what its threads wait for, if the console works. */
+  async #agentSeenFromConsole(): Promise<string> {
+    const look =
+      'tail -n 20 /var/log/agent.log; pgrep -a node; grep -H . /proc/$(pidof -s node)/task/*/wchan; ls /dev/virtio-ports';
+    try {
+      const seen = this.#console ?? (await GuestConsole.open(this.#files.consoleSocket));
+      return (await seen.run(look, LOOK_LIMIT_MS)).output;
+    } catch (error) {
+      return `the console does not answer: ${error instanceof Error ? error.message : error}`;
+    }
   }
 
   /** The root shell on the serial console. */

@@ -1,6 +1,8 @@
 /** The agent in a booted Debian guest, driven by real libvirt. environment.ts tells the switches. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { agentConfig } from './agent-config.ts';
+import { shell } from './agent-process.ts';
 import { agentName, longRun, reasonToSkip, transcriptFile } from './environment.ts';
 import { Guest } from './guest.ts';
 import { note } from './libvirt.ts';
@@ -15,8 +17,10 @@ import { rawChannelSuite } from './suites/raw-channel.ts';
 import { scriptSuite } from './suites/scripts.ts';
 import { snapshotSuite } from './suites/snapshot.ts';
 import { upstreamSuite } from './suites/upstream.ts';
+import { vmtoolsPowerSuite } from './suites/vmtools-power.ts';
 
 const SHUTDOWN_LIMIT_MS = 120_000;
+const REBOOT_LIMIT_MS = 180_000;
 
 const obstacle = reasonToSkip();
 const title = `real guest, ${agentName}${obstacle === undefined ? '' : ` (skipped: ${obstacle})`}`;
@@ -55,6 +59,20 @@ describe.skipIf(obstacle !== undefined)(title, { timeout: 120_000 }, () => {
   }
 
   describe('shutdown', () => {
+    it.runIf(longRun)('virsh reboot --mode agent boots it anew', { timeout: 400_000 }, async () => {
+      const bootId = () => shell(guest(), 'cat /proc/sys/kernel/random/boot_id', 10_000);
+      const before = await bootId();
+      await guest().virsh('reboot', '--mode', 'agent');
+      const limit = performance.now() + REBOOT_LIMIT_MS;
+      let now = before;
+      while (now === before && performance.now() < limit) {
+        await sleep(500);
+        now = await bootId().catch(() => before); // nobody reads the console meanwhile
+      }
+      expect(now).not.toBe(before);
+      await guest().waitForAnswer();
+    });
+
     it('guest-shutdown ends with the domain shut off', async () => {
       // no reply is due: virsh ends with an error when the guest goes, which is success here
       await guest()
@@ -62,6 +80,8 @@ describe.skipIf(obstacle !== undefined)(title, { timeout: 120_000 }, () => {
         .catch((error: unknown) => note(`no reply: ${error instanceof Error ? error.message : error}`));
       await guest().waitForShutOff(SHUTDOWN_LIMIT_MS);
     });
+
+    vmtoolsPowerSuite(guest);
 
     it('virsh shutdown --mode agent ends with the domain shut off', { timeout: 400_000 }, async () => {
       await guest().boot(longRun ? 'systemd' : 'fast');

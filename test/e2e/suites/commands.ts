@@ -17,6 +17,14 @@ const guestInfo = v.strictObject({
   ),
 });
 
+const cpuStats = v.looseObject({
+  type: v.literal('linux'),
+  cpu: v.number(),
+  user: v.number(),
+  system: v.number(),
+});
+const diskStats = v.looseObject({ name: v.string(), stats: v.record(v.string(), v.number()) });
+
 /** The commands that this test drives, all of which must be listed. */
 const drivenCommands = [
   ...['guest-sync', 'guest-sync-delimited', 'guest-ping', 'guest-info', 'guest-get-time', 'guest-set-time'],
@@ -101,6 +109,28 @@ export function commandSuite(guest: () => Guest): void {
           }),
         }),
       );
+    });
+
+    // newer than 7.2
+    it.runIf(agentName === 'chr-agent')('guest-network-get-route', async () => {
+      expect(await guest().agent('guest-network-get-route')).toContainEqual(
+        expect.objectContaining({
+          ...{ iface: 'eth0', version: 4, destination: '0.0.0.0', mask: '0.0.0.0', gateway: '10.0.2.2' },
+        }),
+      );
+    });
+
+    it('guest-get-cpustats', async () => {
+      const cpus = v.parse(v.array(cpuStats), await guest().agent('guest-get-cpustats'));
+      expect(cpus.map(({ cpu }) => cpu)).toEqual([0, 1]);
+      // booting is work
+      for (const { user, system } of cpus) expect(user + system).toBeGreaterThan(0);
+    });
+
+    it('guest-get-diskstats', async () => {
+      const disks = v.parse(v.array(diskStats), await guest().agent('guest-get-diskstats'));
+      const root = disks.find(({ name }) => name === 'vda');
+      expect(root?.stats['read-sectors']).toBeGreaterThan(0);
     });
 
     it('answers an unknown command with an error and goes on', async () => {

@@ -24,7 +24,7 @@ const FILE_SYSTEMS = 2;
 const TIME_LIMIT_S = 8;
 const KILL_ROUNDS = longRun ? 20 : 3;
 /** SIGKILL comes at most that late after the request to freeze. */
-const LATEST_KILL_MS = 1500;
+const LATEST_KILL_MS = 500;
 /** For what happens at once, but under TCG. */
 const PROMPT_S = 20;
 /** For pgrep -f; does not match the shell that runs pgrep. */

@@ -130,7 +130,8 @@ export function quiesceSuite(guest: () => Guest): void {
       const files = ['/var/writer', `${DATA_MOUNT}/writer`];
       await shell(
         guest(),
-        files.map((file, at) => `(setsid /run/writer ${file} ${at} > /dev/null 2>&1 &);`).join(' '),
+        `${files.map((file, at) => `(setsid /run/writer ${file} ${at} > /dev/null 2>&1 &);`).join(' ')}
+         until [ -s ${files[0]} ] && [ -s ${files[1]} ]; do sleep 0.1; done`,
       );
       const start = (name: string, moreBytes: number) =>
         startExec(guest(), {
@@ -145,7 +146,7 @@ export function quiesceSuite(guest: () => Guest): void {
       const both = '/run/talker.ending /run/talker.long';
       if (scripts !== null) await shell(guest(), `until cat ${both} > /dev/null 2>&1; do sleep 0.1; done`);
 
-      expect(await guest().agent('guest-fsfreeze-freeze')).toBe(FILE_SYSTEMS);
+      expect(await guest().agent('guest-fsfreeze-freeze', undefined, { timeoutS: 60 })).toBe(FILE_SYSTEMS);
       const before = {
         files: await sizes(...files, AGENT_LOG),
         writtenBytes: await writtenBytes(agent),

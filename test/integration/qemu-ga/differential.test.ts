@@ -105,6 +105,20 @@ describe.skipIf(skip)('qemu-ga and chr-agent qemu-ga', () => {
       await same(request);
     });
 
+    it.each<object>([{ id: 7 }, { id: -1 }, {}, { id: 'x' }])(
+      'guest-sync-delimited %j, byte for byte',
+      async (args) => {
+        const lines: string[] = [];
+        for (const client of [theirs, ours]) {
+          client.send(`${JSON.stringify({ execute: 'guest-sync-delimited', arguments: args })}\n`);
+          lines.push((await client.readThrough('\n')).toString('latin1'));
+        }
+        // an error's members may come in any order
+        if ('id' in args && typeof args.id === 'number') expect(lines[1]).toBe(lines[0]);
+        else expect(JSON.parse(lines[1] ?? '')).toEqual(JSON.parse(lines[0] ?? ''));
+      },
+    );
+
     it('guest-get-time within a second', async () => {
       const [expected, actual] = await sameShape({ execute: 'guest-get-time' });
       expect(Math.abs(Number(actual.return) - Number(expected.return))).toBeLessThan(1e9);
