@@ -9,6 +9,7 @@ import { note } from './libvirt.ts';
 import { administrationSuite, suspendSuite } from './suites/administration.ts';
 import { commandSuite } from './suites/commands.ts';
 import { fileSuite } from './suites/files.ts';
+import { limitsSuite } from './suites/limits.ts';
 import { proxmoxSuite } from './suites/proxmox.ts';
 import { quiesceSuite } from './suites/quiesce.ts';
 import { quiesceGuardSuite } from './suites/quiesce-guard.ts';
@@ -47,6 +48,7 @@ describe.skipIf(obstacle !== undefined)(title, { timeout: 120_000 }, () => {
   fileSuite(guest);
   rawChannelSuite(guest);
   administrationSuite(guest);
+  limitsSuite(guest);
   quiesceSuite(guest);
   quiesceHooksSuite(guest);
   snapshotSuite(guest);

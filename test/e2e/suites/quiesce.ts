@@ -160,6 +160,12 @@ export function quiesceSuite(guest: () => Guest): void {
         for (const [name, args] of refusedWhileFrozen) {
           await expect(guest().agent(name, args)).rejects.toThrow(`Command ${name} has been disabled`);
         }
+        if (isChr) {
+          // its state is on what is frozen
+          expect(await shell(guest(), 'chr-agent license print')).toMatch(/level: free/);
+          const { output } = await guest().console.run('chr-agent license generate-new-id');
+          expect(output).toMatch(/frozen/);
+        }
         await shell(guest(), ': > /run/go-on');
         const watching = guest().console.run(`/run/watch-threads ${agent}`);
         const frozenAt = performance.now();
