@@ -8,6 +8,8 @@ export type QuiesceProblem =
   | 'busy'
   /** The agent is being stopped. */
   | 'stopping'
+  /** Whoever asked for the freeze has given it up. */
+  | 'cancelled'
   /** A hook failed: {@link QuiesceError.hook}. */
   | 'hook'
   /** The mounts could not be read. */
@@ -40,6 +42,10 @@ export function busyError(owner: string, state: 'freezing' | 'frozen' | 'thawing
 
 export function stoppingError(): QuiesceError {
   return new QuiesceError('stopping', 'the agent is being stopped');
+}
+
+export function cancelledError(): QuiesceError {
+  return new QuiesceError('cancelled', 'the freeze was cancelled');
 }
 
 export function hookError(failure: HookFailure): QuiesceError {

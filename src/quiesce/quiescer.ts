@@ -12,6 +12,7 @@ import type { Log } from '../log.ts';
 import {
   asQuiesceError,
   busyError,
+  cancelledError,
   hookError,
   meanwhileText,
   QuiesceError,
@@ -53,7 +54,7 @@ export interface Quiescer {
    * @returns how many; with 0 nothing is frozen, and there is nothing to thaw
    * @throws {QuiesceError}
    */
-  freeze(owner: string, mountPoints?: readonly string[]): Promise<number>;
+  freeze(owner: string, mountPoints?: readonly string[], how?: FreezeOptions): Promise<number>;
   /**
    * Thaws; if nothing was frozen here, whatever others froze.
    * @returns how many file systems were frozen
@@ -62,6 +63,13 @@ export interface Quiescer {
   thaw(owner: string): Promise<number>;
   /** Before the agent stops: gives up a freeze, thaws, and takes no new one. */
   stop(): Promise<void>;
+}
+
+export interface FreezeOptions {
+  /** Gives up the freeze under way, also while its hook runs; nothing once it is done. */
+  readonly signal?: AbortSignal;
+  /** In the place of the policy's, until everything is thawed. */
+  readonly hooks?: QuiesceHooks;
 }
 
 export interface QuiescerOptions {
@@ -96,18 +104,38 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
   let state: State = { state: 'thawed' };
   let notice: { owner: string; text: string } | null = null;
   let isStopping = false;
+  /** Those that the freeze in force, or under way, came with. */
+  let ownHooks: QuiesceHooks | null = null;
+
+  const hooksOf = (owner: string): QuiesceHooks => ownHooks ?? policy(owner).hooks;
+
+  function nowThawed(): void {
+    state = { state: 'thawed' };
+    ownHooks = null;
+  }
 
   // --- freeze
 
-  async function freeze(owner: string, only?: readonly string[]): Promise<number> {
+  async function freeze(
+    owner: string,
+    only?: readonly string[],
+    { signal, hooks }: FreezeOptions = {},
+  ): Promise<number> {
     if (isStopping) throw stoppingError();
     if (state.state !== 'thawed') throw busyError(state.owner, state.state);
     notice = null;
+    ownHooks = hooks ?? null;
     const abort = new AbortController();
+    const giveUp = (): void => abort.abort();
+    if (signal?.aborted) giveUp();
+    signal?.addEventListener('abort', giveUp, { once: true });
     const sinceMs = nowMs();
     const { promise: done, resolve } = Promise.withResolvers<void>();
     state = { state: 'freezing', owner, sinceMs, abort, done };
-    return freezeCourse(owner, sinceMs, only, abort.signal).finally(resolve);
+    return freezeCourse(owner, sinceMs, only, abort.signal).finally(() => {
+      signal?.removeEventListener('abort', giveUp);
+      resolve();
+    });
   }
 
   async function freezeCourse(
@@ -116,7 +144,8 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
     only: readonly string[] | undefined,
     signal: AbortSignal,
   ): Promise<number> {
-    const { hooks, timeLimitMs } = policy(owner);
+    const hooks = hooksOf(owner);
+    const { timeLimitMs } = policy(owner);
     let failedAt: 'freeze-hook' | 'later' = 'freeze-hook';
     let guard: Guard | null = null;
     let targets: OpenTarget[] = [];
@@ -134,7 +163,7 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
       if (mountPoints.length === 0) {
         await guard.release();
         await leave();
-        state = { state: 'thawed' };
+        nowThawed();
         log.info(`${owner}: freeze: there is no file system to freeze`);
         return 0;
       }
@@ -143,13 +172,15 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
       log.info(`${owner}: ${mountPoints.length} file systems are frozen: ${mountPoints.join(', ')}`);
       return mountPoints.length;
     } catch (cause) {
-      const error = signal.aborted ? stoppingError() : asQuiesceError(cause);
+      const error = signal.aborted
+        ? isStopping
+          ? stoppingError()
+          : cancelledError()
+        : asQuiesceError(cause);
       if (guard !== null) await undo(guard, targets.map(toMountPoint));
       await leave();
       log.warning(`${owner}: freeze failed: ${error instanceof Error ? error.message : String(error)}`);
-      await hooks.freezeFailed(failedAt).finally(() => {
-        state = { state: 'thawed' };
-      });
+      await hooks.freezeFailed(failedAt).finally(nowThawed);
       throw error;
     }
   }
@@ -211,9 +242,7 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
 
   /** Runs a course in state `thawing`, which ends thawed. */
   function thawing<T>(owner: string, asked: boolean, course: () => Promise<T>): Promise<T> {
-    const running = course().finally(() => {
-      state = { state: 'thawed' };
-    });
+    const running = course().finally(nowThawed);
     state = { state: 'thawing', owner, asked, done: running.catch(() => undefined) };
     return running;
   }
@@ -246,7 +275,7 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
   }
 
   async function runThawHook(owner: string): Promise<void> {
-    const failure = await policy(owner).hooks.thaw();
+    const failure = await hooksOf(owner).thaw();
     if (failure !== null) throw hookError(failure);
   }
 
@@ -276,7 +305,7 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
     how: ThawedMeanwhile,
     mountPoints: readonly string[],
   ): Promise<string> {
-    const { hooks, timeLimitMs } = policy(owner);
+    const { timeLimitMs } = policy(owner);
     const text = meanwhileText(how, timeLimitMs);
     notice = { owner, text };
     log.error(`${owner}: ${text}`);
@@ -284,7 +313,7 @@ export function createQuiescer(options: QuiescerOptions): Quiescer {
     await marker
       .write({ owner, sinceMs: nowMs(), mountPoints, notice: text })
       .catch((error: unknown) => log.warning(`freeze marker: ${String(error)}`));
-    await hooks.freezeFailed('later');
+    await hooksOf(owner).freezeFailed('later');
     return text;
   }
 
