@@ -39,5 +39,6 @@ NAPI_MODULE_INIT() {
   define_machine(env, exports);
   define_netlink(env, exports);
   define_backdoor(env, exports);
+  define_crypt(env, exports);
   return exports;
 }

@@ -133,3 +133,4 @@ void define_base64(napi_env env, napi_value exports);
 void define_machine(napi_env env, napi_value exports);
 void define_netlink(napi_env env, napi_value exports);
 void define_backdoor(napi_env env, napi_value exports);
+void define_crypt(napi_env env, napi_value exports);

@@ -1,10 +1,11 @@
 /*
  * Mode `job`: runs one script and lets nothing of it get away.
  *
- *   chr-agent-helper job --time-limit-ms N --grace-ms N [--cgroup DIR] -- PROGRAM [ARGUMENT…]
+ *   chr-agent-helper job --time-limit-ms N --grace-ms N [--cgroup DIR] [--account UID:GID:GROUPS] -- PROGRAM [ARGUMENT…]
  *
- * A time limit of 0 is none, a grace of 0 means SIGKILL at once. Descriptor 0 is /dev/null, 1 and 2 are the script's
- * output, 3 the control stream to the daemon. Lines to the daemon:
+ * With an account the script runs as that user; the helper stays who it is. A time limit of 0 is none, a grace of 0 means
+ * SIGKILL at once. Descriptor 0 is /dev/null, 1 and 2 are the script's output, 3 the control stream to the daemon. Lines to
+ * the daemon:
  *
  *   started PID      the script runs
  *   error ERRNO      it could not be started; the last line
@@ -20,6 +21,7 @@
  * processes; these go to init.
  */
 #define _GNU_SOURCE
+#include "account.h"
 #include "cgroup.h"
 #include "helper.h"
 #include "text.h"
@@ -50,6 +52,7 @@ struct options {
 	long time_limit_ms;
 	long grace_ms;
 	const char *cgroup;
+	struct account account;
 	char **program;
 };
 
@@ -90,6 +93,9 @@ static bool parse_options(int argc, char **argv, struct options *options)
 				return false;
 		} else if (strcmp(argv[at], "--cgroup") == 0) {
 			options->cgroup = value;
+		} else if (strcmp(argv[at], "--account") == 0) {
+			if (!parse_account(value, &options->account))
+				return false;
 		} else {
 			return false;
 		}
@@ -202,21 +208,31 @@ static bool reap(struct job *job)
 
 /* --- start */
 
+_Noreturn static void fail_start(int failure, int result_fd)
+{
+	if (write(result_fd, &failure, sizeof failure) < 0)
+		_exit(126);
+	_exit(127);
+}
+
 /* In the child, up to the exec; tells the errno through `result_fd` if that fails. */
-_Noreturn static void become_script(char **program, pid_t supervisor, int result_fd)
+_Noreturn static void become_script(const struct options *options, pid_t supervisor, int result_fd)
 {
 	struct rlimit files;
 	sigset_t none;
 	setsid();
-	/* the supervisor's death is the script's; it may have died before this call */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != supervisor)
-		_exit(127);
 	cgroup_join();
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur > SCRIPT_OPEN_FILES) {
 		files.rlim_cur = SCRIPT_OPEN_FILES;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
+	int refused = become_account(&options->account);
+	if (refused != 0)
+		fail_start(refused, result_fd);
+	/* the supervisor's death is the script's; it may have died before this call. A change of the user undoes it */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != supervisor)
+		_exit(127);
 	/* by the kernel's own call: glibc's refuses 32 and 33, which its posix_spawn(3) leaves ignored */
 	const struct {
 		void (*handler)(int);
@@ -228,11 +244,8 @@ _Noreturn static void become_script(char **program, pid_t supervisor, int result
 		syscall(SYS_rt_sigaction, number, &action, NULL, sizeof action.mask);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	execv(program[0], program);
-	int failure = errno;
-	if (write(result_fd, &failure, sizeof failure) < 0)
-		_exit(126);
-	_exit(127);
+	execv(options->program[0], options->program);
+	fail_start(errno, result_fd);
 }
 
 /* 0, or the errno. */
@@ -246,7 +259,7 @@ static int start(struct job *job, const struct options *options)
 	if (job->pid < 0)
 		return errno;
 	if (job->pid == 0)
-		become_script(options->program, supervisor, exec_pipe[1]);
+		become_script(options, supervisor, exec_pipe[1]);
 	close(exec_pipe[1]);
 	job->exec_fd = exec_pipe[0];
 	/* only the script's own processes hold the output now, so its end of file tells the truth */
@@ -350,7 +363,7 @@ int job_main(int argc, char **argv)
 	sigset_t handled;
 
 	if (!parse_options(argc, argv, &options)) {
-		write_text(STDERR_FILENO, "usage: chr-agent-helper job --time-limit-ms N --grace-ms N [--cgroup DIR] -- PROGRAM [ARGUMENT…]\n");
+		write_text(STDERR_FILENO, "usage: chr-agent-helper job --time-limit-ms N --grace-ms N [--cgroup DIR] [--account UID:GID:GROUPS] -- PROGRAM [ARGUMENT…]\n");
 		return EXIT_USAGE;
 	}
 	if (fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC) < 0 || fcntl(CONTROL_FD, F_SETFL, O_NONBLOCK) < 0) {

@@ -9,7 +9,7 @@ import { constants, promises as fs } from 'node:fs';
 import { join } from 'node:path';
 import type { Actions } from './actions.ts';
 import { keysIn, withKeys, withoutKeys } from './linux/key-lines.ts';
-import { findPasswdEntry, type PasswdEntry } from './linux/passwd.ts';
+import { findPasswdEntry, type PasswdEntry, userNames } from './linux/passwd.ts';
 import { readRegularFile } from './linux/regular-file.ts';
 import { asSystemCallError, isSystemCallError, SystemCallError } from './linux/system-call-error.ts';
 
@@ -77,6 +77,11 @@ export function createAccounts({
       if (!content.equals(old)) await write(account, content);
     },
   };
+}
+
+/** Names by uid. @throws {SystemCallError} if /etc/passwd can't be read. */
+export async function accountNames(root = '/'): Promise<Map<number, string>> {
+  return userNames(await readRegularFile(join(root, 'etc/passwd'), { maxBytes: MAX_PASSWD_BYTES }));
 }
 
 const keyFile = (account: Account) => join(account.home, '.ssh/authorized_keys');

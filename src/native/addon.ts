@@ -246,6 +246,13 @@ export interface NativeAddon {
   /** iopl(2) for this thread: 0 or -errno. Where the instruction is not a VMware host's it then reaches a real port. */
   setIoPrivilege(level: number): number;
 
+  // --- accounts
+  /**
+   * crypt(3) on the thread pool: 1 if the password (without a NUL) has that hash, 0 if not, or -errno: -EINVAL for what is no
+   * hash, -ENOSYS where libcrypt is not installed. Takes 0.1 s and more. It wipes its copies of the password.
+   */
+  checkPassword(password: Uint8Array, hash: string): Promise<number>;
+
   // --- machine
   /** CPUID: [eax, ebx, ecx, edx] as unsigned 32-bit numbers. */
   cpuid(leaf: number, subleaf: number): [number, number, number, number];

@@ -3,13 +3,14 @@
  * name in one directory (design.md "Script semantics"). A missing one is fine. What a failed one printed is kept as
  * `NAME-script.log` in the files directory, where the host can fetch it.
  */
-import { constants, promises as fs } from 'node:fs';
+import { promises as fs } from 'node:fs';
 import { join } from 'node:path';
 import type { FreezeGate } from '../guest/freeze-gate.ts';
 import type { Log } from '../log.ts';
 import { errnoOf } from './files.ts';
 import type { HookName } from './hook-settings.ts';
 import { type Job, type JobOutcome, type JobOutput, JobStartError, type Jobs } from './job.ts';
+import { keepOutput, replaceFile } from './kept-output.ts';
 
 export type { HookName } from './hook-settings.ts';
 
@@ -50,8 +51,6 @@ export interface HooksOptions {
   isEnabled?: (name: HookName) => boolean;
 }
 
-/** Of the output that a failed script leaves behind. */
-const MAX_LOG_BYTES = 1024 * 1024;
 const ORIGIN = 'hook';
 const ENOENT = 2;
 const ENOTDIR = 20;
@@ -99,8 +98,9 @@ export function createHooks(options: HooksOptions): Hooks {
   ): Promise<{ kind: 'failed'; reason: string }> {
     const path = join(filesDir, `${name}-script.log`);
     try {
-      const bytes = output === null ? Buffer.from(`${reason}\n`) : await firstBytes(output, MAX_LOG_BYTES);
-      await gate.pass(() => replaceFile(path, bytes));
+      await gate.pass(() =>
+        output === null ? replaceFile(path, Buffer.from(`${reason}\n`)) : keepOutput(path, output),
+      );
       log.warning(`hook ${name}: ${reason}; its output is in ${path}`);
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
@@ -154,24 +154,4 @@ function failureReason(outcome: JobOutcome, timeLimitMs: number): string | null 
     case 'lost':
       return 'it was lost';
   }
-}
-
-async function firstBytes(output: JobOutput, limitBytes: number): Promise<Buffer> {
-  const bytes = Buffer.alloc(Math.min(output.sizeBytes, limitBytes));
-  let at = 0;
-  while (at < bytes.length) {
-    const got = await output.read(bytes, at, bytes.length, at);
-    if (got === 0) break;
-    at += got;
-  }
-  return bytes.subarray(0, at);
-}
-
-/** A new file in the old one's place: a host may put anything into the files directory, also a link. */
-async function replaceFile(path: string, bytes: Buffer): Promise<void> {
-  const temporary = `${path}.new`;
-  await fs.rm(temporary, { force: true });
-  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-  await fs.writeFile(temporary, bytes, { flag: flags, mode: 0o644 });
-  await fs.rename(temporary, path);
 }

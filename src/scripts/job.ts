@@ -7,6 +7,15 @@ export type JobSource =
   /** A script file; a relative path resolves in the files directory and may not leave it. */
   { kind: 'file'; path: string } | { kind: 'text'; text: Buffer };
 
+/** Who a script runs as. Its groups are exactly these. */
+export interface JobAccount {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly groups: readonly number[];
+  readonly home: string;
+}
+
 export interface JobRequest {
   /** Who asked: 'qemu-ga', 'vix', 'xenstore', 'hook' … For the journal, the log and `CHR_AGENT_ORIGIN`. */
   origin: string;
@@ -14,6 +23,8 @@ export interface JobRequest {
   timeLimitMs: number;
   /** Whether the output is kept. If not, it goes to /dev/null. */
   captureOutput: boolean;
+  /** Default: the agent's own, root. */
+  account?: JobAccount;
 }
 
 export type JobOutcome =

@@ -8,7 +8,7 @@ import type { Log } from '../log.ts';
 import { monotonicMs } from '../native/monotonic.ts';
 import { errnoOf, inspectScript } from './files.ts';
 import { commandForFile, commandForText } from './interpreter.ts';
-import type { Job, JobRequest, JobSource, Jobs } from './job.ts';
+import type { Job, JobAccount, JobRequest, Jobs } from './job.ts';
 import { JobStartError } from './job.ts';
 import { openJournal } from './journal.ts';
 import { createOutputArea, DEFAULT_OUTPUT_LIMITS, type OutputLimits } from './output.ts';
@@ -71,11 +71,8 @@ const ENOEXEC = 8;
 const EIO = 5;
 
 /** What a script's environment has besides `CHR_AGENT_…`. */
-const SCRIPT_ENVIRONMENT = [
-  'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-  'HOME=/root',
-  'LANG=C.UTF-8',
-];
+const PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const LANG = 'LANG=C.UTF-8';
 
 export function createJobs(options: JobsOptions): ScriptEngine {
   const { native, helperPath, log, gate, interpreter, filesDir, spillDir } = options;
@@ -148,14 +145,14 @@ export function createJobs(options: JobsOptions): ScriptEngine {
     journal.forgotten(job.id);
   }
 
-  /** The command of a source, and what to do when its job has ended. */
-  async function prepare(source: JobSource): Promise<{ argv: string[]; cleanUp: () => void }> {
+  /** The command of a request, and what to do when its job has ended. */
+  async function prepare({ source, account }: JobRequest): Promise<{ argv: string[]; cleanUp: () => void }> {
     try {
       if (source.kind === 'file') {
         const { path, head, executable } = await inspectScript(filesDir, source.path);
         return { argv: commandForFile(path, head, executable, interpreter), cleanUp: () => undefined };
       }
-      const path = await texts.write(source.text);
+      const path = await texts.write(source.text, account);
       const remove = (): void => {
         // the directory should be in memory, but if it is not, frozen means frozen
         track(
@@ -174,7 +171,7 @@ export function createJobs(options: JobsOptions): ScriptEngine {
 
   async function start(request: JobRequest): Promise<Job> {
     if (draining) throw startError(ECANCELED);
-    const { argv, cleanUp } = await gate.pass(() => prepare(request.source));
+    const { argv, cleanUp } = await gate.pass(() => prepare(request));
     const id = uniqueName();
     const output = request.captureOutput ? outputs.create() : null;
     let script: Script;
@@ -184,11 +181,12 @@ export function createJobs(options: JobsOptions): ScriptEngine {
       if (draining) throw startError(ECANCELED);
       script = await startScript(native, helperPath, devNull, {
         argv,
-        env: [...SCRIPT_ENVIRONMENT, `CHR_AGENT_ORIGIN=${request.origin}`, `CHR_AGENT_JOB=${id}`],
+        env: [...environmentOf(request.account), `CHR_AGENT_ORIGIN=${request.origin}`, `CHR_AGENT_JOB=${id}`],
         cwd: filesDir,
         timeLimitMs: request.timeLimitMs,
         graceMs,
         cgroup,
+        account: request.account ?? null,
         output,
       });
     } catch (error) {
@@ -257,6 +255,12 @@ export function createJobs(options: JobsOptions): ScriptEngine {
       closeSync(devNull);
     },
   };
+}
+
+function environmentOf(account: JobAccount | undefined): string[] {
+  if (account === undefined) return [PATH, 'HOME=/root', LANG];
+  const { home, name } = account;
+  return [PATH, `HOME=${home}`, `USER=${name}`, `LOGNAME=${name}`, LANG];
 }
 
 /**

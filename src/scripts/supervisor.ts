@@ -5,7 +5,7 @@
 import type { NativeAddon } from '../native/addon.ts';
 import { errnoOf } from './files.ts';
 import { readLines, reap } from './helper-stream.ts';
-import { JobStartError } from './job.ts';
+import { type JobAccount, JobStartError } from './job.ts';
 import type { Output } from './output.ts';
 import { type PipeReader, readPipe } from './pipe-reader.ts';
 
@@ -27,6 +27,8 @@ export interface ScriptCommand {
   graceMs: number;
   /** A writable cgroup2 directory, if there is one. */
   cgroup: string | null;
+  /** Who it runs as; null: as the agent. */
+  account: JobAccount | null;
   /** Where stdout and stderr go, in the order in which they were written; null: /dev/null. */
   output: Output | null;
 }
@@ -180,7 +182,7 @@ function killGroup(pid: number): void {
 const KILL = Buffer.from('kill\n');
 
 function helperArguments(command: ScriptCommand): string[] {
-  const { timeLimitMs, graceMs, cgroup, argv } = command;
+  const { timeLimitMs, graceMs, cgroup, account, argv } = command;
   return [
     'chr-agent-helper',
     'job',
@@ -189,7 +191,13 @@ function helperArguments(command: ScriptCommand): string[] {
     '--grace-ms',
     String(Math.round(graceMs)),
     ...(cgroup === null ? [] : ['--cgroup', cgroup]),
+    ...(account === null ? [] : ['--account', accountArgument(account)]),
     '--',
     ...argv,
   ];
+}
+
+/** As the helper's modes take it (native/helper/account.c). */
+export function accountArgument({ uid, gid, groups }: Pick<JobAccount, 'uid' | 'gid' | 'groups'>): string {
+  return `${uid}:${gid}:${groups.join(',')}`;
 }

@@ -169,7 +169,7 @@ describe('a script text', () => {
     const [mode, , path] = (await textOf(job.output)).trim().split(' ');
     expect(mode).toBe('600');
     expect(path).toMatch(new RegExp(`^${test.runtimeDir}/script-`));
-    expect(statSync(test.runtimeDir).mode & 0o777).toBe(0o700);
+    expect(statSync(test.runtimeDir).mode & 0o777).toBe(0o711);
     await job.kill();
     await until('the file is removed', () => readdirSync(test.runtimeDir).length === 0);
   });
