@@ -83,6 +83,9 @@ const schema = table({
     compat,
     'tools-conf': v.optional(absolutePath, '/etc/vmware-tools/tools.conf'),
     'time-sync-backward': v.optional(flag, false),
+    'guest-operations-users': v.optional(stringList, ['root']),
+    'guest-operations-groups': v.optional(stringList, ['chr-agent']),
+    'allow-empty-password': v.optional(stringList, []),
   }),
   xenstore: table({
     enabled: protocolSwitch,
@@ -164,6 +167,9 @@ function toConfig(file: v.InferOutput<typeof schema>): Config {
       compat: vmtools.compat,
       toolsConf: vmtools['tools-conf'],
       timeSyncBackward: vmtools['time-sync-backward'],
+      guestOperationsUsers: vmtools['guest-operations-users'],
+      guestOperationsGroups: vmtools['guest-operations-groups'],
+      allowEmptyPassword: vmtools['allow-empty-password'],
     },
     xenstore: {
       enabled: xenstore.enabled,

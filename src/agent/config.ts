@@ -56,6 +56,11 @@ export interface Config {
     readonly toolsConf: string;
     /** Whether a clock that is ahead of the host's may be set back without the host asking for that. */
     readonly timeSyncBackward: boolean;
+    /** Who may use guest operations: users by name (`*`: all), and the members of groups. */
+    readonly guestOperationsUsers: readonly string[];
+    readonly guestOperationsGroups: readonly string[];
+    /** Users who may use them without a password, where the account has none. */
+    readonly allowEmptyPassword: readonly string[];
   };
   readonly xenstore: {
     readonly enabled: ProtocolSwitch;

@@ -5,6 +5,7 @@
 import { accessSync, constants, readdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NativeAddon } from '../native/addon.ts';
+import { probeBackdoor } from '../protocols/vmtools/backdoor.ts';
 import type { Config } from './config.ts';
 import { type Detection, detect, VIRTIO_PORT, XENBUS_DEVICES } from './detect.ts';
 import type { Status } from './status.ts';
@@ -44,6 +45,7 @@ export function diagnose(facts: DoctorFacts): Finding[] {
     ...program(facts),
     ...daemon(facts),
     ...channel(facts),
+    ...backdoor(facts),
     ...xenbus(facts),
     ...others(facts),
     ...directories(facts),
@@ -109,6 +111,22 @@ function* channel({ detection, config, native, status, root = '/' }: DoctorFacts
     const text = `${path} cannot be opened: ${native.errorText(-fd)}`;
     yield { level: 'problem', text, remedy: 'busy means that another agent has it: stop that one' };
   }
+}
+
+function* backdoor({ detection, config, native }: DoctorFacts): Generator<Finding> {
+  const { enabled } = config.vmtools;
+  const isWanted = enabled === 'auto' ? detection.protocols.vmtools.suggested : enabled;
+  if (!isWanted || native === null) return;
+  if (probeBackdoor(native) !== null) {
+    yield ok('the backdoor to the VMware host is open');
+    return;
+  }
+  yield {
+    level: 'problem',
+    text: "no VMware host answers: this is another hypervisor, or the virtual machine's backdoor is closed",
+    remedy:
+      'the configuration of the virtual machine must not have monitor_control.restrict_backdoor = "TRUE"',
+  };
 }
 
 function* xenbus({ detection, config, root = '/' }: DoctorFacts): Generator<Finding> {

@@ -52,7 +52,7 @@ export const PROTOCOLS: readonly Protocol[] = [
   {
     name: 'vmtools',
     isEnabled: (config) => config.vmtools.enabled,
-    settings: (config) => config.vmtools,
+    settings: (config) => [config.vmtools, config.scripts.timeLimitMs],
     start: startVmtools,
   },
   {
@@ -87,14 +87,16 @@ async function startQemuGa(context: ProtocolContext): Promise<RunningProtocol> {
 }
 
 async function startVmtools(context: ProtocolContext): Promise<RunningProtocol> {
-  const { config, native, log, gate, guest, scripts, hooks, clock } = context;
+  const { config, native, log, gate, guest, quiescer, scripts, hooks, clock } = context;
   const { startVmtoolsService } = await import('../protocols/vmtools/service.ts');
+  const { helperPath } = await import('../native/index.ts');
   const { watchNetwork } = await import('../guest/network-events.ts');
   return startVmtoolsService({
     native,
     log,
     gate,
     guest,
+    quiescer,
     scripts,
     hooks,
     clock,
@@ -102,6 +104,17 @@ async function startVmtools(context: ProtocolContext): Promise<RunningProtocol> 
     toolsConf: config.vmtools.toolsConf,
     timeSyncBackward: config.vmtools.timeSyncBackward,
     agentVersion: VERSION,
+    guestOperations: {
+      policy: {
+        users: config.vmtools.guestOperationsUsers,
+        groups: config.vmtools.guestOperationsGroups,
+        emptyPassword: config.vmtools.allowEmptyPassword,
+      },
+      scriptTimeLimitMs: config.scripts.timeLimitMs,
+      filesDir: config.scripts.filesDir,
+      stateDir: config.agent.stateDir,
+      helperPath,
+    },
     testSocket: process.env.CHR_AGENT_VMTOOLS_SOCKET ?? null,
     onNetworkChange(listener) {
       const groups = ['links', 'addresses', 'routes'] as const;

@@ -4,14 +4,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createFreezeGate, type FreezeGateControl } from '../../src/guest/freeze-gate.ts';
 import { createGuest, type Guest } from '../../src/guest/guest.ts';
+import type { Mount } from '../../src/guest/mounts.ts';
 import type { ProgramResult } from '../../src/guest/program.ts';
 import { helperPath, native } from '../../src/native/index.ts';
 import { startVmtoolsService, type VmtoolsServiceOptions } from '../../src/protocols/vmtools/service.ts';
+import type { GuestOperationsSettings } from '../../src/protocols/vmtools/vix/profiles.ts';
+import type { Quiescer } from '../../src/quiesce/quiescer.ts';
 import { createReportClock } from '../../src/report-clock.ts';
 import { type HookName, type HookSettings, openHookSettings } from '../../src/scripts/hook-settings.ts';
 import { createHooks } from '../../src/scripts/hooks.ts';
 import { createJobs, type ScriptEngine } from '../../src/scripts/jobs.ts';
 import { createVmx, type Vmx } from '../hosts/vmx/vmx.ts';
+import { makeAccounts } from './guest-accounts.ts';
+import { createTestQuiescer } from './quiescer.ts';
 import { recordingLog } from './quiet-log.ts';
 import { simulatedNative } from './simulated-backdoor.ts';
 
@@ -20,6 +25,7 @@ export interface TestTools extends AsyncDisposable {
   readonly directory: string;
   readonly filesDir: string;
   readonly gate: FreezeGateControl;
+  readonly quiescer: Quiescer;
   readonly scripts: ScriptEngine;
   readonly settings: HookSettings;
   readonly log: ReturnType<typeof recordingLog>;
@@ -39,11 +45,18 @@ export interface TestTools extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
-export interface TestToolsOptions extends Partial<VmtoolsServiceOptions> {
+export interface TestToolsOptions extends Partial<Omit<VmtoolsServiceOptions, 'guestOperations'>> {
   readonly vmx?: Vmx;
   /** What the guest's power program says. */
   readonly power?: () => Promise<ProgramResult>;
   readonly facts?: Partial<Guest>;
+  /** What may be frozen; default: nothing. */
+  readonly readMounts?: () => readonly Mount[];
+  /** After which the guard thaws; default: never. */
+  readonly freezeLimitMs?: number;
+  /** Where its files are; default: the system's temporary directory. */
+  readonly place?: string;
+  readonly guestOperations?: Partial<GuestOperationsSettings>;
   /** Default true. */
   readonly isHostThere?: boolean;
 }
@@ -52,8 +65,16 @@ const WELL: ProgramResult = { kind: 'exited', program: '/sbin/poweroff', code: 0
 
 /** Starts it and waits for its session. */
 export async function startTestTools(options: TestToolsOptions = {}): Promise<TestTools> {
-  const { vmx = createVmx(), power = async () => WELL, facts = {}, isHostThere = true, ...more } = options;
-  const directory = mkdtempSync(join(tmpdir(), 'vmtools-'));
+  const {
+    vmx = createVmx(),
+    power = async () => WELL,
+    facts = {},
+    isHostThere = true,
+    guestOperations = {},
+    ...others
+  } = options;
+  const { readMounts = () => [], freezeLimitMs = 0, place = tmpdir(), ...more } = others;
+  const directory = mkdtempSync(join(place, 'vmtools-'));
   const hooksDir = join(directory, 'hooks');
   const filesDir = join(directory, 'files');
   const stateDir = join(directory, 'state');
@@ -92,6 +113,11 @@ export async function startTestTools(options: TestToolsOptions = {}): Promise<Te
     graceMs: 100,
   });
   const hooks = createHooks({ jobs: scripts, gate, log, hooksDir, filesDir, isEnabled: settings.isEnabled });
+  const quiescer = createTestQuiescer({
+    ...{ directory, filesDir, log, gate, guest, readMounts },
+    jobs: scripts,
+    timeLimitMs: freezeLimitMs,
+  });
   const states: string[] = [];
   const service = startVmtoolsService({
     native: Object.assign(Object.create(native), simulatedNative(vmx.backdoor), {
@@ -101,6 +127,7 @@ export async function startTestTools(options: TestToolsOptions = {}): Promise<Te
     log,
     gate,
     guest: { ...guest, actions, ...facts },
+    quiescer,
     scripts,
     hooks,
     clock: createReportClock(),
@@ -108,6 +135,15 @@ export async function startTestTools(options: TestToolsOptions = {}): Promise<Te
     toolsConf,
     timeSyncBackward: false,
     agentVersion: '1.2.3',
+    guestOperations: {
+      policy: { users: ['root'], groups: ['chr-agent'], emptyPassword: [] },
+      scriptTimeLimitMs: 120_000,
+      filesDir,
+      stateDir,
+      helperPath,
+      accountsRoot: makeAccounts(join(directory, 'root')),
+      ...guestOperations,
+    },
     testSocket: null,
     onNetworkChange: () => () => undefined,
     onState: (state, detail) => void states.push(`${state} ${detail}`),
@@ -119,6 +155,7 @@ export async function startTestTools(options: TestToolsOptions = {}): Promise<Te
     directory,
     filesDir,
     gate,
+    quiescer,
     scripts,
     settings,
     log,
@@ -131,6 +168,7 @@ export async function startTestTools(options: TestToolsOptions = {}): Promise<Te
     ask: async (command) => (await vmx.command(command)).bytes.toString(),
     stop: () => service.stop(),
     async [Symbol.asyncDispose]() {
+      await quiescer.stop();
       await scripts.drain(0);
       await service.stop();
       await scripts.close();

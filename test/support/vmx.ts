@@ -20,6 +20,8 @@ import { dirname, join } from 'node:path';
 import { listenForTracers, type TracerLink } from '../hosts/vmx/tracer-link.ts';
 import { createVmx, type Vmx, type VmxOptions } from '../hosts/vmx/vmx.ts';
 import { listenForVsockets, type VsocketLink } from '../hosts/vmx/vsocket-link.ts';
+import { COMPILE_CACHE } from './compile-cache.ts';
+import { makeAccounts } from './guest-accounts.ts';
 
 const SOURCES = new URL('../hosts/vmx/tracer/', import.meta.url).pathname;
 const BUILD = new URL('../../build/', import.meta.url).pathname;
@@ -92,6 +94,8 @@ export interface GuestOptions {
   readonly configuration?: string;
   /** Executable files in /etc/vmware-tools, by relative path. */
   readonly scripts?: Readonly<Record<string, string>>;
+  /** Whether it has the accounts of guest-accounts.ts instead of this machine's. */
+  readonly accounts?: boolean;
   /** Commands for the network namespace, of `ip`. Default: one NIC with an IPv4 and an IPv6 address. */
   readonly network?: readonly string[];
 }
@@ -113,6 +117,9 @@ export const DEFAULT_NETWORK = [
 const ENTER = `set -e
 [ ! -d /etc/vmware-tools ] || mount --bind "$1/etc" /etc/vmware-tools
 mount --bind "$1/log" /var/log
+for name in passwd shadow group shells; do
+  [ ! -e "$1/accounts/etc/$name" ] || mount --bind "$1/accounts/etc/$name" "/etc/$name"
+done
 hostname guest.example
 while read -r line; do ip $line; done < "$1/network"
 shift
@@ -144,7 +151,10 @@ export async function startVmxBench(options: VmxOptions & { vsockets?: boolean }
   /** @param depth - generations between our child and the tracer */
   const run = (argv: readonly string[], depth: 0 | 1): TracedProgram => {
     const [command = '', ...args] = argv;
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...COMPILE_CACHE },
+    });
     let output = '';
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text: string) => {
@@ -171,10 +181,17 @@ export async function startVmxBench(options: VmxOptions & { vsockets?: boolean }
   };
 
   const startInGuest: VmxBench['startInGuest'] = (argv, guest = {}) => {
-    const { configuration = '', scripts = {}, network = DEFAULT_NETWORK, rewrite = [] } = guest;
+    const {
+      configuration = '',
+      scripts = {},
+      network = DEFAULT_NETWORK,
+      accounts = false,
+      rewrite = [],
+    } = guest;
     const place = mkdtempSync(join(directory, 'guest-'));
     mkdirSync(join(place, 'etc'));
     mkdirSync(join(place, 'log'));
+    if (accounts) makeAccounts(join(place, 'accounts'));
     writeFileSync(join(place, 'network'), network.map((line) => `${line}\n`).join(''));
     writeFileSync(join(place, 'etc', 'tools.conf'), configuration);
     for (const [name, text] of Object.entries(scripts)) {

@@ -4,7 +4,7 @@
  */
 import { accessSync, closeSync, constants, openSync, readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { KeyFileError } from '../../protocols/qemu-ga/key-file.ts';
+import { KeyFileError } from '../../protocols/key-file.ts';
 import {
   dumpQgaOptions,
   parseQgaCommandLine,

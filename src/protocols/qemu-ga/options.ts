@@ -2,8 +2,9 @@
  * qemu-ga's command line and configuration file: spec qemu-ga.md section 7 (QEMU 10.2.2, with the older names that
  * scripts still use). Pure: reads argument lists and file contents, touches no file.
  */
+
+import { encodeText, type KeyFileGroup, readKeyFile } from '../key-file.ts';
 import { getoptLong, type OptionSpec } from './getopt.ts';
-import { encodeText, type KeyFileGroup, readKeyFile } from './key-file.ts';
 
 /** The version of qemu-ga that this agent stands for. */
 export const QGA_VERSION = '10.2.2';

@@ -2,12 +2,16 @@
 import { dirname } from 'node:path';
 import type { FreezeGate } from '../../guest/freeze-gate.ts';
 import type { Guest } from '../../guest/guest.ts';
+import { readMounts } from '../../guest/mounts.ts';
+import { createProgramRunner } from '../../guest/program.ts';
 import type { Log } from '../../log.ts';
 import type { NativeAddon } from '../../native/index.ts';
+import type { Quiescer } from '../../quiesce/quiescer.ts';
 import type { ReportClock } from '../../report-clock.ts';
 import type { Hooks } from '../../scripts/hooks.ts';
 import type { ScriptEngine } from '../../scripts/jobs.ts';
 import { type Backdoor, probeBackdoor } from './backdoor.ts';
+import { createBackup } from './backup/backup.ts';
 import { createGuestInfo } from './guest-info/reporter.ts';
 import { createHostLink, type VsocketConnector } from './host-link.ts';
 import type { VmtoolsPart } from './part.ts';
@@ -20,6 +24,7 @@ import { absentBackdoor, testConnector } from './test-transport.ts';
 import { createTimeSync } from './time-sync/time-sync.ts';
 import { openToolsConf } from './tools-conf.ts';
 import { toolsVersion } from './tools-version.ts';
+import { type GuestOperationsSettings, guestOperationsOf } from './vix/profiles.ts';
 import { connectVsocket, RPCI_PORT, TCLO_PORT } from './vsocket-connection.ts';
 
 export interface VmtoolsServiceOptions {
@@ -27,6 +32,7 @@ export interface VmtoolsServiceOptions {
   readonly log: Log;
   readonly gate: FreezeGate;
   readonly guest: Guest;
+  readonly quiescer: Quiescer;
   readonly scripts: ScriptEngine;
   readonly hooks: Hooks;
   readonly clock: ReportClock;
@@ -35,6 +41,7 @@ export interface VmtoolsServiceOptions {
   readonly toolsConf: string;
   readonly timeSyncBackward: boolean;
   readonly agentVersion: string;
+  readonly guestOperations: GuestOperationsSettings;
   /** {@link testConnector}; null: the machine's own host. */
   readonly testSocket: string | null;
   /** Calls back after changes of links, addresses or routes. @returns the way to stop that */
@@ -64,7 +71,8 @@ export function startVmtoolsService(options: VmtoolsServiceOptions): VmtoolsServ
   const { rpci, tclo } = createHostLink({
     ...host,
     log,
-    onState: (state: LinkState, kind: LinkKind) => options.onState(state, kind),
+    onState: (state: LinkState, kind: LinkKind) =>
+      options.onState(state, state === 'connected' ? kind : `${kind}: the host does not answer, asked again`),
   });
   const version = toolsVersion(options.agentVersion);
   const tell = createTell(rpci, log);
@@ -98,7 +106,32 @@ export function startVmtoolsService(options: VmtoolsServiceOptions): VmtoolsServ
     build: String(version.buildNumber),
     onNetworkChange: options.onNetworkChange,
   });
-  const parts: readonly VmtoolsPart[] = [power, timeSync, guestInfo];
+  const backup = createBackup({
+    rpci,
+    quiescer: options.quiescer,
+    hooks: options.hooks,
+    run: createProgramRunner(native),
+    gate,
+    log,
+    compat,
+    toolsConf,
+    configurationDirectory: dirname(options.toolsConf),
+    versionNumber: version.versionNumber,
+    mountPoints: () => readMounts().map(({ mountPoint }) => mountPoint),
+  });
+  const guestOperations = guestOperationsOf({
+    native,
+    log,
+    gate,
+    guest,
+    scripts: options.scripts,
+    tell,
+    toolsConf,
+    version,
+    compat,
+    settings: options.guestOperations,
+  });
+  const parts: readonly VmtoolsPart[] = [power, timeSync, guestInfo, backup, guestOperations];
   const session = createSession({
     rpci,
     tell,

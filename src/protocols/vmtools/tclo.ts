@@ -2,7 +2,7 @@
  * TCLO over the backdoor: the guest polls for commands and sends their replies (spec vmware.md section 4.1). Each cycle is
  * send-then-receive, also when idle.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import type { Log } from '../../log.ts';
 import type { MessageChannel } from './message-channel.ts';
 import type { TcloHandler, TcloReply } from './rpc.ts';
@@ -80,6 +80,8 @@ export async function pollCommands(options: CommandLoopOptions): Promise<void> {
       continue;
     }
     reply = await execute(handler, command, log);
+    // the calls do not wait for anything: a host that always has another command would starve the daemon
+    await turn();
     waitMs = null;
     if (commandName(command) !== 'ping') activeAtMs = clock.nowMs();
   }

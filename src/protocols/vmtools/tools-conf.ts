@@ -5,7 +5,7 @@
 import { constants, promises as fs } from 'node:fs';
 import type { FreezeGate } from '../../guest/freeze-gate.ts';
 import type { Log } from '../../log.ts';
-import { type KeyFileGroup, readKeyFile } from '../qemu-ga/key-file.ts';
+import { type KeyFileGroup, readKeyFile } from '../key-file.ts';
 
 interface KnownKeys {
   vmtools: 'disable-tools-version' | 'hide-tools-version';
@@ -20,17 +20,9 @@ interface KnownKeys {
     | 'low-priority-nics'
     | 'max-ipv4-routes'
     | 'max-ipv6-routes'
-    | 'diskinfo-include-reserved'
-    | 'diskinfo-report-device'
-    | 'diskinfo-report-uuid';
+    | 'diskinfo-include-reserved';
   guestosinfo: 'short-name' | 'long-name';
-  timeSync:
-    | 'disable-all'
-    | 'disable-periodic'
-    | 'disable-tools-startup'
-    | 'guest-resync'
-    | 'guest-resync-timeout';
-  guestoperations: 'disabled';
+  guestoperations: 'disabled' | `${string}.disabled`;
   vmbackup:
     | 'timeout'
     | 'enableSyncDriver'

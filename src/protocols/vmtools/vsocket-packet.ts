@@ -115,6 +115,8 @@ function expectBytes(value: number | Buffer): Buffer {
 export interface PacketReader {
   /** @returns the packets that are complete now @throws {PacketError} then it is of no use any more */
   push(chunk: Buffer): VsocketPacket[];
+  /** Whether the beginning of another packet has come. */
+  readonly isInside: boolean;
 }
 
 export function createPacketReader(maxPayloadBytes: number): PacketReader {
@@ -122,6 +124,9 @@ export function createPacketReader(maxPayloadBytes: number): PacketReader {
   let held = 0;
   let wanted = LENGTH_BYTES;
   return {
+    get isInside() {
+      return held > 0;
+    },
     push(chunk) {
       chunks.push(chunk);
       held += chunk.length;

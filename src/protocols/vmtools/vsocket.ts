@@ -9,7 +9,7 @@ import { createPacketReader, encodePacket, type VsocketPacket } from './vsocket-
 
 /** The reference's heartbeat. */
 const PING_MS = 1_000;
-/** A host that does not answer this long is gone. */
+/** A host that does not answer, or go on with a message, this long is gone. */
 const REPLY_LIMIT_MS = 30_000;
 /** A host resets the session when the guest has connected; one that stays silent is not served by this service. */
 const FIRST_COMMAND_LIMIT_MS = 30_000;
@@ -30,9 +30,12 @@ function linkPackets(
 ): PacketLink {
   const reader = createPacketReader(maxPayloadBytes);
   let isOpen = true;
+  let stalled: NodeJS.Timeout | undefined;
   stream.on('data', (chunk: Buffer) => {
     try {
-      for (const packet of reader.push(chunk)) if (isOpen) onPacket(packet);
+      const packets = reader.push(chunk);
+      watchForStall();
+      for (const packet of packets) if (isOpen) onPacket(packet);
     } catch (error) {
       end(error instanceof Error ? error.message : String(error));
     }
@@ -45,6 +48,12 @@ function linkPackets(
     close,
   };
 
+  function watchForStall(): void {
+    clearTimeout(stalled);
+    if (isOpen && reader.isInside)
+      stalled = setTimeout(() => end('the host stopped in the middle of a message'), REPLY_LIMIT_MS);
+  }
+
   function end(why: string): void {
     if (!isOpen) return;
     close();
@@ -53,6 +62,7 @@ function linkPackets(
 
   function close(): void {
     isOpen = false;
+    clearTimeout(stalled);
     stream.destroy();
   }
 }

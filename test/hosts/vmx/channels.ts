@@ -78,12 +78,16 @@ export function createChannels(
   const channels = new Map<number, Channel>();
   const faults = createFaults();
 
-  const find = (id: number, presented: Presented): Channel | undefined => {
+  const owned = (id: number, presented: Presented): Channel | undefined => {
     const channel = channels.get(id);
-    if (channel === undefined || channel.dead) return undefined;
-    const { cookie } = channel;
+    const cookie = channel?.cookie ?? null;
     if (cookie !== null && (cookie.high !== presented.high || cookie.low !== presented.low)) return undefined;
     return channel;
+  };
+
+  const find = (id: number, presented: Presented): Channel | undefined => {
+    const channel = owned(id, presented);
+    return channel?.dead === true ? undefined : channel;
   };
 
   /** The status of an injected fault, after its consequences. */
@@ -124,8 +128,9 @@ export function createChannels(
     };
   };
 
-  const close = (id: number): number => {
-    const channel = channels.get(id);
+  const close = (id: number, presented: Presented): number => {
+    // a channel of before a revert may have had the number that another has now
+    const channel = owned(id, presented);
     if (channel === undefined) return 0;
     options.onStep('CLOSE', channel.protocol);
     channels.delete(id);
@@ -196,8 +201,9 @@ export function createChannels(
     if (step === undefined) return withStatus(0);
     if (step === 'OPEN') return open(call);
     const id = highHalf(call.dx);
-    if (step === 'CLOSE') return withStatus(close(id));
-    const channel = find(id, { high: call.si, low: call.di });
+    const presented = { high: call.si, low: call.di };
+    if (step === 'CLOSE') return withStatus(close(id, presented));
+    const channel = find(id, presented);
     options.onStep(step, channel?.protocol);
     if (channel === undefined) return withStatus(0);
     const failed = failing(step, channel);

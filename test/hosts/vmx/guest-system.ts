@@ -43,6 +43,8 @@ export interface GuestSystem {
   readonly events: readonly SystemEvent[];
   /** Results of FIFREEZE by path (0 or a negative errno), instead of what the kernel would say of such a file system. */
   readonly freezeResults: Map<string, number>;
+  /** Paths of what counts as frozen. */
+  readonly frozen: Set<string>;
   tell(event: SystemEvent): void;
   wait<K extends SystemEvent['kind']>(
     kind: K,
@@ -134,6 +136,7 @@ export function createGuestSystem(): GuestSystem {
   return {
     events,
     freezeResults: new Map(),
+    frozen: new Set(),
     tell(event) {
       events.push(event);
       waiting.tell(event);

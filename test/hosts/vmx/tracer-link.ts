@@ -10,6 +10,8 @@ const NOT_HANDLED = 1;
 const REGISTERS = ['ax', 'bx', 'cx', 'dx', 'si', 'di', 'bp'] as const;
 const SI = REGISTERS.indexOf('si');
 const REGISTER_BYTES = REGISTERS.length * 8;
+/** Of FITHAW on what is not frozen. */
+const EINVAL = 22;
 const REQUEST_HEADER_BYTES = 16;
 const RESPONSE_HEADER_BYTES = 8;
 
@@ -93,17 +95,28 @@ function handle(vmx: Vmx, { kind, privileged, pid, registers, data }: Request): 
       const [number = 0n, a = 0n, b = 0n, c = 0n, result = 0n] = registers;
       const event = systemEvent(pid, { number: Number(number), args: [a, b, c], result, data });
       if (event === null) return unhandled;
-      const wanted = event.kind === 'freeze' ? vmx.system.freezeResults.get(event.path) : undefined;
-      if (wanted === undefined || event.kind !== 'freeze') {
+      if (event.kind !== 'freeze' && event.kind !== 'thaw') {
         vmx.system.tell(event);
         return unhandled;
       }
-      vmx.system.tell({ ...event, result: wanted });
-      return { handled: true, registers: registers.with(SI, BigInt(wanted)) };
+      const answered = { ...event, result: freezing(vmx, event) };
+      vmx.system.tell(answered);
+      return { handled: true, registers: registers.with(SI, BigInt(answered.result)) };
     }
     default:
       return unhandled;
   }
+}
+
+/** As the kernel has it, and as the test wants it. @returns 0 or a negative errno */
+function freezing(
+  { system }: Vmx,
+  { kind, path, result }: { kind: string; path: string; result: number },
+): number {
+  if (kind === 'thaw') return system.frozen.delete(path) ? 0 : -EINVAL;
+  const wanted = system.freezeResults.get(path) ?? result;
+  if (wanted === 0) system.frozen.add(path);
+  return wanted;
 }
 
 function parse(frame: Buffer): Request {

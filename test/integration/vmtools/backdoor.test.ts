@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { COMPILE_CACHE } from '../../support/compile-cache.ts';
 
 const program = new URL('fault-steps.ts', import.meta.url).pathname;
 let folder: string;
@@ -37,7 +38,7 @@ function run(...steps: string[]) {
   const { stdout, signal, status, stderr } = spawnSync(
     'sh',
     ['-c', script, process.execPath, '--no-warnings', program, ...steps],
-    { encoding: 'utf8', cwd: folder },
+    { encoding: 'utf8', cwd: folder, env: { ...process.env, ...COMPILE_CACHE } },
   );
   return { lines: stdout.split('\n').slice(0, -1), signal, status, stderr };
 }

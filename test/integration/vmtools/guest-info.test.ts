@@ -127,7 +127,8 @@ describe.skipIf(openVmToolsMissing() !== undefined)('upstream, beside open-vm-to
     for (const id of [11, 6, 12, 10, 13, 60]) expect([id, value(own, id)]).toEqual([id, value(other, id)]);
   });
 
-  it('the order after a reset', async () => {
+  // a report that was under way at the reset brings only what was left of it
+  it('the order after a reset', { retry: 3 }, async () => {
     for (const { vmx } of [theirs, ours]) {
       await vmx.command('reset', TIMEOUT);
       const from = vmx.mark();

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createVmx, type Vmx } from '../../hosts/vmx/vmx.ts';
 import { listenForVsockets, type VsocketLink } from '../../hosts/vmx/vsocket-link.ts';
+import { COMPILE_CACHE } from '../../support/compile-cache.ts';
 
 const MAIN = new URL('../../../src/agent/main.ts', import.meta.url).pathname;
 const LIMIT = { timeoutMs: 30_000 };
@@ -40,6 +41,7 @@ afterEach(async () => {
 
 const environment = () => ({
   ...process.env,
+  ...COMPILE_CACHE,
   CHR_AGENT_NO_ACTIONS: '1',
   CHR_AGENT_VMTOOLS_SOCKET: join(directory, 'host'),
 });

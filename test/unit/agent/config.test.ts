@@ -50,6 +50,9 @@ describe('an empty file', () => {
         compat: 'chr',
         toolsConf: '/etc/vmware-tools/tools.conf',
         timeSyncBackward: false,
+        guestOperationsUsers: ['root'],
+        guestOperationsGroups: ['chr-agent'],
+        allowEmptyPassword: [],
       },
       xenstore: {
         enabled: 'auto',
@@ -103,6 +106,9 @@ describe('every key', () => {
       compat = "upstream"
       tools-conf = "/t"
       time-sync-backward = true
+      guest-operations-users = []
+      guest-operations-groups = ["operators"]
+      allow-empty-password = ["admin"]
       [xenstore]
       enabled = "auto"
       path = "/x"
@@ -147,7 +153,15 @@ describe('every key', () => {
         retryPath: true,
         fsfreezeHook: null,
       },
-      vmtools: { enabled: false, compat: 'upstream', toolsConf: '/t', timeSyncBackward: true },
+      vmtools: {
+        enabled: false,
+        compat: 'upstream',
+        toolsConf: '/t',
+        timeSyncBackward: true,
+        guestOperationsUsers: [],
+        guestOperationsGroups: ['operators'],
+        allowEmptyPassword: ['admin'],
+      },
       xenstore: {
         enabled: 'auto',
         path: '/x',

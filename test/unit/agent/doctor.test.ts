@@ -10,6 +10,8 @@ import { decide } from '../../../src/agent/detect.ts';
 import { type DoctorFacts, diagnose } from '../../../src/agent/doctor.ts';
 import type { Status } from '../../../src/agent/status.ts';
 import { native } from '../../../src/native/index.ts';
+import { createVmx } from '../../hosts/vmx/vmx.ts';
+import { simulatedNative } from '../../support/simulated-backdoor.ts';
 
 let root: string;
 beforeEach(() => {
@@ -88,6 +90,19 @@ describe('the doctor', () => {
     );
     put('proc/xen/xenbus');
     expect(texts(xen)).toContain('ok: /proc/xen/xenbus can be opened');
+  });
+
+  it('looks for the host in a VMware machine', () => {
+    const vmware = decide({ ...KVM, signatures: [], dmiVendor: 'VMware, Inc.' });
+    const closed = /^problem: no VMware host answers/;
+    expect(texts().join()).not.toContain('VMware');
+    expect(texts({ detection: vmware })).toContainEqual(expect.stringMatching(closed));
+    expect(texts({}, '[vmtools]\nenabled = true')).toContainEqual(expect.stringMatching(closed));
+    expect(texts({ detection: vmware }, '[vmtools]\nenabled = false').join()).not.toContain('VMware host');
+    const open = Object.assign(Object.create(native), simulatedNative(createVmx().backdoor));
+    expect(texts({ detection: vmware, native: open })).toContain(
+      'ok: the backdoor to the VMware host is open',
+    );
   });
 
   it('tells what the daemon says of itself', () => {

@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { KeyFileError } from '../../../src/protocols/qemu-ga/key-file.ts';
+import { KeyFileError } from '../../../src/protocols/key-file.ts';
 import {
   dumpQgaOptions,
   parseQgaCommandLine,

@@ -77,6 +77,21 @@ describe('4.1: the rhythm', () => {
   });
 });
 
+describe('a flood of commands', () => {
+  it('leaves everything else its turns', async () => {
+    let turns = 0;
+    let isOver = false;
+    const count = () => {
+      turns += 1;
+      if (!isOver) setImmediate(count);
+    };
+    setImmediate(count);
+    await poll([...Array(100).fill('ping'), null]);
+    isOver = true;
+    expect(turns).toBeGreaterThan(50);
+  });
+});
+
 describe('4.1: replies', () => {
   it.each([
     [accepted(), 'OK '],

@@ -189,6 +189,25 @@ describe('TCLO', () => {
     await served;
   });
 
+  it('is lost when the host stops in the middle of a command', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const { guest, host, packets } = hostEnd();
+    const { served } = serve(guest, async () => accepted());
+    const ended = expect(served).rejects.toThrow('the host stopped in the middle of a message');
+    const command = data('ping');
+    host.write(Buffer.concat([command, command.subarray(0, 9)]));
+    while (packets.length < 1) await turn();
+    vi.advanceTimersByTime(20_000);
+    // what was left of it, and the beginning of the next one
+    host.write(Buffer.concat([command.subarray(9), command.subarray(0, 2)]));
+    while (packets.length < 2) await turn();
+    vi.advanceTimersByTime(29_999);
+    expect(guest.destroyed).toBe(false);
+    vi.advanceTimersByTime(1);
+    await ended;
+    expect(guest.destroyed).toBe(true);
+  });
+
   it('a reply after the end goes nowhere', async () => {
     const { guest, host, packets } = hostEnd();
     let answer: () => void = () => {};

@@ -40,6 +40,15 @@ describe('GuestMsg channels (section 2)', () => {
     expect(highHalf(openChannel(vmx, PROTOCOL.RPCI).opened.cx)).toBe(STATUS.SUCCESS);
   });
 
+  it('does not close for a channel of before a revert the one that has its number now', () => {
+    const vmx = createVmx();
+    const old = openChannel(vmx, PROTOCOL.RPCI);
+    vmx.revert();
+    openChannel(vmx, PROTOCOL.TCLO);
+    expect(old.step(STEP.CLOSE).status).toBe(0);
+    expect(vmx.channels.open()).toEqual([{ id: 0, protocol: 'TCLO' }]);
+  });
+
   it('knows RPCI and TCLO only', () => {
     expect(highHalf(openChannel(createVmx(), 0x12345678).opened.cx)).toBe(0);
   });

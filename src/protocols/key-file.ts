@@ -1,6 +1,6 @@
 /**
- * The key-file format of qemu-ga's configuration (GLib's GKeyFile, as its documentation describes it): `[group]`,
- * `key=value`, `#` comments. Error texts are GLib's, seen with qemu-ga 7.2.
+ * The key-file format of the other agents' configuration, qemu-ga's and open-vm-tools' (GLib's GKeyFile, as its documentation
+ * describes it): `[group]`, `key=value`, `#` comments. Error texts are GLib's, seen with qemu-ga 7.2.
  */
 
 export class KeyFileError extends Error {
