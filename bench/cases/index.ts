@@ -8,6 +8,7 @@ import { memory } from './memory.ts';
 import { ping } from './ping.ts';
 import { shaper } from './shaper.ts';
 import { startup } from './startup.ts';
+import { vmtools } from './vmtools.ts';
 import { xenstore } from './xenstore.ts';
 
 export const CASES: readonly BenchCase[] = [
@@ -21,4 +22,5 @@ export const CASES: readonly BenchCase[] = [
   idle,
   shaper,
   xenstore,
+  vmtools,
 ];
