@@ -11,7 +11,7 @@ native_flags := -O2 -Wall -Wextra -Werror -fvisibility=hidden
 
 # what the tests use: the reference agent, and tools that they run
 test_packages := qemu-guest-agent socat procps e2fsprogs xfsprogs util-linux iproute2 strace \
-  xen-utils-4.17 xenstore-utils gcc libc6-dev iperf3 open-vm-tools
+  xen-utils-4.17 xenstore-utils gcc libc6-dev iperf3 open-vm-tools python3-pyvmomi openssl
 
 .PHONY: all setup build run test test-unit test-integration test-e2e test-long test-xen appliance-test bench bench-guard lint format docs clean
 all: build
