@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* The kernel's own limit is 65536; who has more than this gets none of the rest. */
+/* The kernel's own limit is 65536; an account with more than this is refused. */
 #define MAX_GROUPS 256
 
 struct account {
