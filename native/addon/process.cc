@@ -80,6 +80,17 @@ void run(Plan* plan) {
   plan->error = error;
 }
 
+/** The agent may be protected from the kernel's out-of-memory killer (its systemd unit says so); what it starts is not. */
+void give_up_oom_protection() {
+  int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+  if (fd < 0) return;
+  char sign = 0;
+  if (read(fd, &sign, 1) == 1 && sign == '-' && pwrite(fd, "0", 1, 0) < 0) {
+    // then it is protected: no reason not to run
+  }
+  close(fd);
+}
+
 /** The child, on a stack of its own in our memory while our thread stands still. */
 int child(void* data) {
   auto* plan = static_cast<Plan*>(data);
@@ -87,6 +98,7 @@ int child(void* data) {
   for (int number = 1; number < NSIG; number++) set_default_action(number);
   set_signal_mask(no_signal, nullptr);
   if (plan->new_session) setsid();
+  give_up_oom_protection();
   if (!arrange_descriptors(plan) || (plan->cwd && chdir(plan->cwd) < 0)) plan->error = errno;
   else run(plan);
   _exit(127);
