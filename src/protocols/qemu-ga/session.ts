@@ -14,8 +14,12 @@ import { type ReplyPart, type ReplyValue, toParts } from './json/writer.ts';
 import { type Command, type CommandResult, type Registry, SILENT } from './registry.ts';
 import { ReplyWriter } from './reply-writer.ts';
 
-/** Memory of a large message is given back when nothing came for this long. */
+/** Memory of a large message is given back when nothing, or little, came for this long. */
 const TRIM_AFTER_MS = 1_000;
+/** As hosts that ask for the state of their scripts all the time: they must not keep what a large message has left behind. */
+const LITTLE_BYTES = 64 * 1024;
+/** So many small messages leave some MB of garbage behind too. */
+const RELEASE_AFTER_MESSAGES = 1_000;
 /** Reads in a row before other events get their turn. */
 const READS_PER_TURN = 16;
 
@@ -36,7 +40,7 @@ export interface SessionOptions<Context> {
   log: Log;
   registry: Registry<Context>;
   context: Context;
-  /** Gives back what a large message has left behind in the process's heaps; called when idle. */
+  /** Gives back what a large message, or many, have left behind in the process's heaps; called when idle. */
   releaseMemory(): void;
 }
 
@@ -56,6 +60,10 @@ export function createSession<Context>(options: SessionOptions<Context>): Sessio
   let isBusy = false;
   let trimTimer: NodeJS.Timeout | undefined;
   let lastActivityMs = 0;
+  /** Since the timer was last due. */
+  let receivedBytes = 0;
+  /** Since memory was released. */
+  let messageCount = 0;
 
   return {
     serve(next) {
@@ -104,6 +112,7 @@ export function createSession<Context>(options: SessionOptions<Context>): Sessio
     const count = from.read(buffer.bytes, buffer.end, buffer.end + READ_BYTES);
     if (count > 0) {
       buffer.received(count);
+      receivedBytes += count;
       noteActivity();
     } else if (count < 0) {
       end();
@@ -132,6 +141,7 @@ export function createSession<Context>(options: SessionOptions<Context>): Sessio
   }
 
   function answer(message: Message): void {
+    messageCount += 1;
     if (message.kind === 'error') {
       reply(errorReply(new QapiError(message.text), undefined));
       return;
@@ -222,16 +232,18 @@ export function createSession<Context>(options: SessionOptions<Context>): Sessio
 
   function trimWhenIdle(): void {
     trimTimer = undefined;
-    const idleMs = monotonicMs() - lastActivityMs;
+    const isIdle = monotonicMs() - lastActivityMs >= TRIM_AFTER_MS - 1;
     // what keeps it busy arms the timer again when it ends; until then (a host that is away for days) it would only wake up
     if (isBusy) return;
-    if (idleMs < TRIM_AFTER_MS - 1) {
-      trimTimer = setTimeout(trimWhenIdle, TRIM_AFTER_MS).unref();
-      return;
-    }
-    const hadReceived = buffer.trim();
-    const hadSent = writer.trim();
-    if (hadReceived || hadSent) releaseMemory();
+    const hadLittle = isIdle || receivedBytes < LITTLE_BYTES;
+    receivedBytes = 0;
+    if (!isIdle) trimTimer = setTimeout(trimWhenIdle, TRIM_AFTER_MS).unref();
+    const hadReceived = hadLittle && buffer.trim();
+    const hadSent = isIdle && writer.trim();
+    const hadMany = isIdle && messageCount >= RELEASE_AFTER_MESSAGES;
+    if (!hadReceived && !hadSent && !hadMany) return;
+    messageCount = 0;
+    releaseMemory();
   }
 }
 
