@@ -19,143 +19,49 @@
  * With --loop-only (development, tests) nothing but file systems on loop devices is opened: the second wall behind the
  * daemon's own policy.
  *
- * FIFREEZE and FITHAW can hang: on a lost disk, or on a loop device whose image lies in a file system that is frozen
- * already. So each mount has a thread of its own, made before anything is frozen, and the main thread goes on to the next
- * one. From the first freeze on the guard touches no file and takes no memory; what it has is locked.
+ * From the first freeze on the guard touches no file and takes no memory; what it has is locked. The mounts, each with a thread
+ * of its own, are in mounts.c.
  */
 #define _GNU_SOURCE
 #include "helper.h"
+#include "mounts.h"
 #include "text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/fs.h>
 #include <poll.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CONTROL_FD 3
-#define MOST_MOUNTS 1024
-#define STACK_BYTES (32 * 1024)
-/* How long a thaw may keep the next one waiting. */
-#define PATIENCE_MS 500
 /* Block device major number of loop devices. */
 #define LOOP_MAJOR 7
 /* What the kernel sends when the daemon dies. */
 #define DEATH_SIGNAL SIGUSR1
 
-enum order { ORDER_FREEZE, ORDER_THAW };
-
-struct mount {
-	int fd;
-	/* The thread waits for it, then reads `order`. */
-	sem_t ordered;
-	enum order order;
-	/* The main thread's: an order is being carried out; we have frozen it; a thaw has found it frozen. */
-	bool busy;
-	bool frozen;
-	bool thawed;
-};
-
-/* What a thread tells the main one. `value`: of a freeze 0 or the errno, of a thaw how many FITHAW it took. */
-struct result {
-	int mount;
-	enum order order;
-	int value;
-};
-
 struct guard {
 	long time_limit_ms;
 	bool loop_only;
-	/* What the threads write to, our end. */
-	int result_read;
 	/* Fires when the time limit has passed. */
 	int deadline_fd;
 	/* Takes DEATH_SIGNAL. */
 	int death_fd;
 	pid_t daemon;
 	bool started_freezing;
-	int mount_count;
 	/* The order that is being read. */
 	char order[PATH_MAX + 16];
 	size_t order_length;
 	bool order_too_long;
 };
-
-static struct mount mounts[MOST_MOUNTS];
-/* For the threads; set before the first one starts. */
-static int result_write_fd;
-
-/* --- threads */
-
-static int perform(int fd, enum order order)
-{
-	if (order == ORDER_FREEZE)
-		return ioctl(fd, FIFREEZE, 0) == 0 ? 0 : errno;
-	int count = 0;
-	while (ioctl(fd, FITHAW, 0) == 0)
-		count++;
-	return count;
-}
-
-static void *serve_mount(void *argument)
-{
-	struct mount *mount = argument;
-	struct result result = { .mount = (int)(mount - mounts) };
-	for (;;) {
-		while (sem_wait(&mount->ordered) < 0)
-			;
-		result.order = mount->order;
-		result.value = perform(mount->fd, result.order);
-		while (write(result_write_fd, &result, sizeof result) < 0 && errno == EINTR)
-			;
-	}
-	return NULL;
-}
-
-static bool start_thread(struct mount *mount)
-{
-	pthread_attr_t attributes;
-	pthread_t thread;
-	if (sem_init(&mount->ordered, 0, 0) < 0 || pthread_attr_init(&attributes) != 0)
-		return false;
-	pthread_attr_setstacksize(&attributes, STACK_BYTES);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	bool started = pthread_create(&thread, &attributes, serve_mount, mount) == 0;
-	pthread_attr_destroy(&attributes);
-	return started;
-}
-
-static void give_order(struct mount *mount, enum order order)
-{
-	mount->order = order;
-	mount->busy = true;
-	sem_post(&mount->ordered);
-}
-
-/* Takes note of what a thread has done. */
-static void note(const struct result *result)
-{
-	struct mount *mount = &mounts[result->mount];
-	mount->busy = false;
-	if (result->order == ORDER_FREEZE)
-		mount->frozen = result->value == 0;
-	else if (result->value > 0)
-		mount->thawed = true;
-}
 
 /* --- the daemon */
 
@@ -182,23 +88,18 @@ static int open_mount(struct guard *guard, const char *path, struct stat *found)
 {
 	if (guard->started_freezing)
 		return EBUSY;
-	if (guard->mount_count == MOST_MOUNTS)
-		return EMFILE;
-	struct mount *mount = &mounts[guard->mount_count];
-	mount->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (mount->fd < 0)
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
 		return errno;
 	int failure = 0;
-	if (fstat(mount->fd, found) < 0)
+	if (fstat(fd, found) < 0)
 		failure = errno;
 	else if (guard->loop_only && major(found->st_dev) != LOOP_MAJOR)
 		failure = EPERM;
-	else if (!start_thread(mount))
-		failure = EAGAIN;
-	if (failure != 0)
-		close(mount->fd);
 	else
-		guard->mount_count++;
+		failure = mounts_add(fd);
+	if (failure != 0)
+		close(fd);
 	return failure;
 }
 
@@ -227,13 +128,13 @@ static bool carry_out(struct guard *guard, const char *order)
 		return false;
 	}
 	long number = strncmp(order, "freeze ", 7) == 0 ? parse_number(order + 7, NULL) : -1;
-	if (number < 0 || number >= guard->mount_count || mounts[number].busy) {
+	if (number < 0 || !mounts_is_idle((int)number)) {
 		answer("failed", EINVAL, -1);
 		return false;
 	}
 	if (!guard->started_freezing)
 		start_deadline(guard);
-	give_order(&mounts[number], ORDER_FREEZE);
+	mounts_freeze((int)number);
 	return false;
 }
 
@@ -269,65 +170,6 @@ static bool read_death(const struct guard *guard)
 {
 	struct signalfd_siginfo signal;
 	return read(guard->death_fd, &signal, sizeof signal) == sizeof signal && (pid_t)signal.ssi_pid == guard->daemon;
-}
-
-/* --- thaw */
-
-static long long now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* Waits for one result and takes note of it, at most `timeout_ms` (negative: no limit). False if none came. */
-static bool await_result(struct guard *guard, long long timeout_ms, struct result *result)
-{
-	struct pollfd readable = { .fd = guard->result_read, .events = POLLIN };
-	if (poll(&readable, 1, timeout_ms < 0 ? -1 : (int)timeout_ms) <= 0)
-		return false;
-	if (read(guard->result_read, result, sizeof *result) != sizeof *result)
-		return false;
-	note(result);
-	return true;
-}
-
-/* The same while everything is being thawed: a freeze that returns only now is undone. */
-static void await_thaw(struct guard *guard, long long timeout_ms)
-{
-	struct result result;
-	if (await_result(guard, timeout_ms, &result) && result.order == ORDER_FREEZE)
-		give_order(&mounts[result.mount], ORDER_THAW);
-}
-
-static bool any_busy(const struct guard *guard)
-{
-	for (int at = 0; at < guard->mount_count; at++)
-		if (mounts[at].busy)
-			return true;
-	return false;
-}
-
-/* Thaws what we have frozen, or whatever is, by whomever; how many of them were frozen. */
-static long thaw_all(struct guard *guard, bool by_whomever)
-{
-	for (int at = guard->mount_count - 1; at >= 0; at--) {
-		struct mount *mount = &mounts[at];
-		long long deadline_ms = now_ms() + PATIENCE_MS;
-		/* one that is being frozen has its turn below, when that is done */
-		if (mount->busy || !(mount->frozen || by_whomever))
-			continue;
-		give_order(mount, ORDER_THAW);
-		for (long long left_ms = PATIENCE_MS; mount->busy && left_ms > 0; left_ms = deadline_ms - now_ms())
-			await_thaw(guard, left_ms);
-	}
-	while (any_busy(guard))
-		await_thaw(guard, -1);
-	long count = 0;
-	for (int at = 0; at < guard->mount_count; at++)
-		if (mounts[at].thawed)
-			count++;
-	return count;
 }
 
 /* --- start */
@@ -372,12 +214,8 @@ static void protect_self(void)
 
 static bool set_up(struct guard *guard)
 {
-	int pipe_fds[2];
-	if (fcntl(CONTROL_FD, F_SETFL, O_NONBLOCK) < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0)
+	if (fcntl(CONTROL_FD, F_SETFL, O_NONBLOCK) < 0 || !mounts_set_up())
 		return false;
-	guard->result_read = pipe_fds[0];
-	result_write_fd = pipe_fds[1];
-	fcntl(guard->result_read, F_SETFL, O_NONBLOCK);
 	/* the time that the machine sleeps counts too, where the kernel can do that */
 	guard->deadline_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (guard->deadline_fd < 0)
@@ -413,7 +251,7 @@ int guard_main(int argc, char **argv)
 	while (!daemon_gone) {
 		struct pollfd fds[4] = {
 			{ .fd = CONTROL_FD, .events = POLLIN },
-			{ .fd = guard.result_read, .events = POLLIN },
+			{ .fd = mounts_result_fd(), .events = POLLIN },
 			{ .fd = guard.deadline_fd, .events = POLLIN },
 			{ .fd = guard.death_fd, .events = POLLIN },
 		};
@@ -421,22 +259,22 @@ int guard_main(int argc, char **argv)
 			continue;
 		if (fds[3].revents != 0 && read_death(&guard))
 			break;
-		struct result result;
 		if (fds[2].revents != 0) {
-			answer("expired", thaw_all(&guard, false), -1);
+			answer("expired", mounts_thaw_all(false), -1);
 			return 0;
 		}
-		if (fds[1].revents != 0 && await_result(&guard, 0, &result)) {
-			if (result.value == 0)
+		int failure;
+		if (fds[1].revents != 0 && mounts_take_result(&failure)) {
+			if (failure == 0)
 				answer("frozen", -1, -1);
 			else
-				answer("failed", result.value, -1);
+				answer("failed", failure, -1);
 		}
 		if (fds[0].revents != 0 && read_orders(&guard, &daemon_gone)) {
-			answer("thawed", thaw_all(&guard, true), -1);
+			answer("thawed", mounts_thaw_all(true), -1);
 			return 0;
 		}
 	}
-	thaw_all(&guard, false);
+	mounts_thaw_all(false);
 	return 0;
 }

@@ -24,6 +24,7 @@
 #include "account.h"
 #include "cgroup.h"
 #include "helper.h"
+#include "script.h"
 #include "text.h"
 #include "tree.h"
 
@@ -34,16 +35,12 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define CONTROL_FD 3
-/* What a script gets as the soft limit of open files: the usual default. Node.js raises the daemon's own to the hard limit. */
-#define SCRIPT_OPEN_FILES 1024
 /* Pauses between two rounds of SIGKILL, for processes that the kernel cannot end yet. */
 #define FIRST_PAUSE_MS 1
 #define LONGEST_PAUSE_MS 100
@@ -206,68 +203,6 @@ static bool reap(struct job *job)
 	}
 }
 
-/* --- start */
-
-_Noreturn static void fail_start(int failure, int result_fd)
-{
-	if (write(result_fd, &failure, sizeof failure) < 0)
-		_exit(126);
-	_exit(127);
-}
-
-/* In the child, up to the exec; tells the errno through `result_fd` if that fails. */
-_Noreturn static void become_script(const struct options *options, pid_t supervisor, int result_fd)
-{
-	struct rlimit files;
-	sigset_t none;
-	setsid();
-	cgroup_join();
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur > SCRIPT_OPEN_FILES) {
-		files.rlim_cur = SCRIPT_OPEN_FILES;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
-	int refused = become_account(&options->account);
-	if (refused != 0)
-		fail_start(refused, result_fd);
-	/* the supervisor's death is the script's; it may have died before this call. A change of the user undoes it */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != supervisor)
-		_exit(127);
-	/* by the kernel's own call: glibc's refuses 32 and 33, which its posix_spawn(3) leaves ignored */
-	const struct {
-		void (*handler)(int);
-		unsigned long flags;
-		void (*restorer)(void);
-		unsigned long mask;
-	} action = {SIG_DFL, 0, NULL, 0};
-	for (int number = 1; number < NSIG; number++)
-		syscall(SYS_rt_sigaction, number, &action, NULL, sizeof action.mask);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	execv(options->program[0], options->program);
-	fail_start(errno, result_fd);
-}
-
-/* 0, or the errno. */
-static int start(struct job *job, const struct options *options)
-{
-	int exec_pipe[2];
-	pid_t supervisor = getpid();
-	if (pipe2(exec_pipe, O_CLOEXEC) < 0)
-		return errno;
-	job->pid = fork();
-	if (job->pid < 0)
-		return errno;
-	if (job->pid == 0)
-		become_script(options, supervisor, exec_pipe[1]);
-	close(exec_pipe[1]);
-	job->exec_fd = exec_pipe[0];
-	/* only the script's own processes hold the output now, so its end of file tells the truth */
-	close(STDOUT_FILENO);
-	close(STDERR_FILENO);
-	return 0;
-}
-
 /* --- end */
 
 /* SIGKILL in rounds, until nothing is left. */
@@ -387,7 +322,7 @@ int job_main(int argc, char **argv)
 	if (options.cgroup != NULL)
 		cgroup_create(options.cgroup);
 
-	int failure = job.signal_fd < 0 ? errno : start(&job, &options);
+	int failure = job.signal_fd < 0 ? errno : start_script(options.program, &options.account, &job.pid, &job.exec_fd);
 	if (failure != 0)
 		report(&job, "error", failure);
 	else
