@@ -21,7 +21,7 @@ export interface Row {
   readonly better: 'higher' | 'lower';
   readonly ours: Spread;
   readonly peer: {
-    readonly name: 'qemu-ga' | 'node empty.js' | 'tc by hand' | 'vmtoolsd';
+    readonly name: 'qemu-ga' | 'qemu-ga + vmtoolsd' | 'node empty.js' | 'tc by hand' | 'vmtoolsd';
     readonly spread: Spread;
   } | null;
   /** What the client reaches with a trivial server: how far it is from being the limit. */

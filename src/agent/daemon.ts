@@ -2,28 +2,29 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createFreezeGate, type FreezeGate } from '../guest/freeze-gate.ts';
+import { createFreezeGate } from '../guest/freeze-gate.ts';
 import { createGuest } from '../guest/guest.ts';
-import { createLicenseService, type LicenseService } from '../license/service.ts';
+import { createLicenseService } from '../license/service.ts';
 import type { Log } from '../log.ts';
 import { helperPath, native } from '../native/index.ts';
 import { releaseMemory } from '../native/release-memory.ts';
 import { createReportClock } from '../report-clock.ts';
 import { findOwnCgroup } from '../scripts/cgroup.ts';
-import { HOOK_NAMES, type HookSettings, openHookSettings } from '../scripts/hook-settings.ts';
+import { openHookSettings } from '../scripts/hook-settings.ts';
 import { createHooks } from '../scripts/hooks.ts';
 import { createJobs, type ScriptEngine } from '../scripts/jobs.ts';
 import { EXIT } from './cli/exit-codes.ts';
 import type { Config } from './config.ts';
-import type { ControlHandlers, ControlServer } from './control.ts';
-import type { JobSummary } from './control-messages.ts';
-import { type Detection, detect } from './detect.ts';
+import type { ControlServer } from './control.ts';
+import { hookHandlers, jobSummaries, licenseHandlers } from './control-handlers.ts';
+import { detect } from './detect.ts';
 import { createLog, type LogLevel } from './log.ts';
 import { openLogFile } from './log-file.ts';
-import { PROTOCOLS, type Protocol, type ProtocolContext, type RunningProtocol } from './protocols.ts';
+import { createProtocolTable, type ProtocolTable } from './protocol-table.ts';
+import type { RunningProtocol } from './protocols.ts';
 import { openQuiescing } from './quiescing.ts';
 import { createShaping } from './shaping.ts';
-import type { ProtocolStatus, Status } from './status.ts';
+import type { Status } from './status.ts';
 import { VERSION } from './version.ts';
 
 export interface DaemonOptions {
@@ -40,6 +41,8 @@ export interface DaemonOptions {
 }
 
 const CONTROL_DELAY_MS = 20;
+/** After which all that belongs to the start is done; later is not better, since the guest is short of memory while it boots. */
+const SETTLED_AFTER_MS = 2_000;
 
 /** Runs until a signal ends it. @returns the exit status. */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
@@ -113,9 +116,11 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     `chr-agent ${VERSION} started on ${detection.hypervisor}, ${options.configPath ?? 'default configuration'}`,
   );
 
+  const settling = setTimeout(() => releaseMemory(native), SETTLED_AFTER_MS).unref();
   signals.onReload(reload);
   const outcome = await Promise.race([signals.ended, failureOf(running, config)]);
   signals.stop();
+  clearTimeout(settling);
   if (outcome.kind === 'signal') log.info(`${outcome.name}: stopping`);
   if (outcome.kind === 'failed') log.error(outcome.problem);
   // while scripts may still run: a freeze that is given up has a hook
@@ -192,41 +197,6 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   }
 }
 
-function hookHandlers(settings: HookSettings, gate: FreezeGate): ControlHandlers {
-  return {
-    scripts: () => HOOK_NAMES.map((name) => ({ name, enabled: settings.isEnabled(name) })),
-    'scripts-set': async ({ names, enabled }) => {
-      const saved = settings.setEnabled(names, enabled);
-      if (gate.frozen) return { saved: false };
-      await saved;
-      return { saved: true };
-    },
-  };
-}
-
-function licenseHandlers(license: LicenseService): ControlHandlers {
-  const done = (): null => null;
-  return {
-    license: async () => {
-      await license.loaded;
-      return license.report();
-    },
-    'license-renew': (request) => license.renew(request).then(done),
-    'license-import': (file) => license.importToken(file).then(done),
-    'license-new-id': () => license.generateNewId(),
-  };
-}
-
-function jobSummaries(scripts: ScriptEngine): JobSummary[] {
-  return scripts.list().map(({ pid, origin, startedAtMs, status, output }) => ({
-    pid,
-    origin,
-    startedAt: new Date(startedAtMs).toISOString(),
-    state: status.state === 'running' ? 'running' : status.outcome.kind,
-    outputBytes: output.sizeBytes,
-  }));
-}
-
 /** What is read once at the start. */
 function needsRestart({ agent, license, scripts, freeze }: Config): string {
   const { logLevel: _logLevel, drainLimitMs: _drainLimitMs, ...fixed } = agent;
@@ -298,62 +268,4 @@ async function shutDown(
   await protocols.stop();
   await control?.close();
   await scripts.close();
-}
-
-interface ProtocolTable {
-  /** Starts, stops and restarts protocols as the configuration says. @returns those that run now. */
-  update(config: Config): Promise<RunningProtocol[]>;
-  status(): ProtocolStatus[];
-  stop(): Promise<void>;
-}
-
-interface ProtocolEntry {
-  readonly protocol: Protocol;
-  settings: string;
-  running: RunningProtocol | undefined;
-  status: ProtocolStatus;
-}
-
-function createProtocolTable(
-  context: Omit<ProtocolContext, 'config' | 'onState'>,
-  detection: Detection,
-): ProtocolTable {
-  const entries: ProtocolEntry[] = PROTOCOLS.map((protocol) => ({
-    protocol,
-    settings: '',
-    running: undefined,
-    status: { name: protocol.name, state: 'off', detail: '' },
-  }));
-
-  async function update(entry: ProtocolEntry, config: Config): Promise<void> {
-    const { protocol } = entry;
-    const setSwitch = protocol.isEnabled(config);
-    const { suggested, why } = detection.protocols[protocol.name];
-    const isOn = setSwitch === 'auto' ? suggested : setSwitch;
-    const settings = JSON.stringify([isOn, protocol.settings(config)]);
-    if (settings === entry.settings) return;
-    entry.settings = settings;
-    await entry.running?.stop();
-    entry.running = undefined;
-    const setStatus = (state: ProtocolStatus['state'], detail: string) => {
-      entry.status = { name: protocol.name, state, detail };
-    };
-    if (!isOn) {
-      setStatus('off', setSwitch === 'auto' ? why : 'switched off in the configuration');
-      return;
-    }
-    setStatus('waiting', 'starting');
-    entry.running = await protocol.start({ ...context, config, onState: setStatus });
-  }
-
-  return {
-    async update(config) {
-      for (const entry of entries) await update(entry, config);
-      return entries.flatMap(({ running }) => (running === undefined ? [] : [running]));
-    },
-    status: () => entries.map(({ status }) => status),
-    async stop() {
-      await Promise.all(entries.map(({ running }) => running?.stop()));
-    },
-  };
 }

@@ -15,6 +15,9 @@ interface Bundle {
   readonly module: { exports: unknown };
 }
 
+/** Only scripts/warm-cache sets it: at the end write what is compiled by then, together with what the cache had before. */
+const makesCache = process.env.CHR_AGENT_MAKE_CODE_CACHE === '1';
+
 const requireNative = createRequire(import.meta.filename);
 const bundles = new Map<string, Bundle>();
 
@@ -30,10 +33,9 @@ function load(name: string): unknown {
   const cacheFile = `${filename}.cache`;
   const cachedData = readIfThere(cacheFile);
   // V8 takes a cache only from the same version with the same flags, and compiles otherwise
-  const script = new Script(wrap(readFileSync(filename, 'utf8')), {
-    filename,
-    ...(cachedData && { cachedData }),
-  });
+  const script = withUsualFlags(
+    () => new Script(wrap(readFileSync(filename, 'utf8')), { filename, ...(cachedData && { cachedData }) }),
+  );
   const module = { exports: {} };
   bundles.set(name, { script, cacheFile, module });
   script.runInThisContext()(module.exports, requireFrom, module, filename, import.meta.dirname);
@@ -48,9 +50,27 @@ function readIfThere(path: string): Buffer | undefined {
   }
 }
 
-// only scripts/warm-cache sets it: what was compiled by now, together with what the cache had before
-if (process.env.CHR_AGENT_MAKE_CODE_CACHE === '1') {
+/** V8's marks of hot and cold functions depend on the machine's speed, and would be in the cache. */
+const UNSTEADY_FLAGS = ['sparkplug', 'profile-guided-optimization', 'flush-bytecode'];
+
+function setUnsteadyFlags(isOn: boolean): void {
+  const { setFlagsFromString } = requireNative('node:v8') as typeof import('node:v8');
+  for (const flag of UNSTEADY_FLAGS) setFlagsFromString(isOn ? `--${flag}` : `--no-${flag}`);
+}
+
+/** A cache is made for the flags of the moment when it is read or written, so these must be the daemon's. */
+function withUsualFlags<T>(action: () => T): T {
+  if (!makesCache) return action();
+  setUnsteadyFlags(true);
+  const result = action();
+  setUnsteadyFlags(false);
+  return result;
+}
+
+if (makesCache) {
+  setUnsteadyFlags(false);
   process.on('exit', () => {
+    setUnsteadyFlags(true);
     for (const { script, cacheFile } of bundles.values()) writeFileSync(cacheFile, script.createCachedData());
   });
 }

@@ -4,23 +4,6 @@
 import type { CliContext, Subcommand } from './cli/command.ts';
 import { EXIT } from './cli/exit-codes.ts';
 
-const SUBCOMMANDS: Readonly<Record<string, () => Promise<Subcommand>>> = {
-  run: async () => (await import('./daemon-commands.ts')).run,
-  status: async () => (await import('./cli/status.ts')).status,
-  'freeze-status': async () => (await import('./cli/freeze-status.ts')).freezeStatus,
-  jobs: async () => (await import('./cli/jobs.ts')).jobs,
-  doctor: async () => (await import('./cli/doctor.ts')).doctor,
-  detect: async () => (await import('./cli/detect.ts')).detect,
-  license: async () => (await import('./cli/license.ts')).license,
-  shaper: async () => (await import('./cli/shaper.ts')).shaper,
-  scripts: async () => (await import('./cli/scripts.ts')).scripts,
-  config: async () => (await import('./cli/config.ts')).config,
-  'qemu-ga': async () => (await import('./daemon-commands.ts')).qemuGa,
-  rpctool: async () => (await import('./cli/rpctool.ts')).rpctool,
-  version: async () => (await import('./cli/version.ts')).version,
-  help: async () => (await import('./cli/help.ts')).help,
-};
-
 const ALIASES: Readonly<Record<string, string>> = { '--help': 'help', '-h': 'help', '--version': 'version' };
 
 async function main(argv: readonly string[], context: CliContext): Promise<number> {
@@ -30,17 +13,21 @@ async function main(argv: readonly string[], context: CliContext): Promise<numbe
     return EXIT.usage;
   }
   const name = ALIASES[word] ?? word;
-  const load = Object.hasOwn(SUBCOMMANDS, name) ? SUBCOMMANDS[name] : undefined;
-  if (load === undefined) {
+  try {
+    const subcommand = await find(name);
+    if (subcommand !== undefined) return await subcommand(rest, context);
     context.err(`chr-agent: unknown subcommand '${word}', try 'chr-agent help'\n`);
     return EXIT.usage;
-  }
-  try {
-    const subcommand = await load();
-    return await subcommand(rest, context);
   } catch (error) {
     return report(error, name, context);
   }
+}
+
+async function find(name: string): Promise<Subcommand | undefined> {
+  if (name === 'run') return (await import('./daemon-commands.ts')).run;
+  if (name === 'qemu-ga') return (await import('./daemon-commands.ts')).qemuGa;
+  const { consoleCommands } = await import('./console-commands.ts');
+  return Object.hasOwn(consoleCommands, name) ? consoleCommands[name]?.() : undefined;
 }
 
 /** Errors are told by their names: their classes live in code that need not be loaded. */
