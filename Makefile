@@ -11,9 +11,11 @@ native_flags := -O2 -Wall -Wextra -Werror -fvisibility=hidden
 
 # what the tests use: the reference agent, and tools that they run
 test_packages := qemu-guest-agent socat procps e2fsprogs xfsprogs util-linux iproute2 strace \
-  xen-utils-4.17 xenstore-utils gcc libc6-dev iperf3 open-vm-tools python3-pyvmomi openssl
+  xen-utils-4.17 xenstore-utils gcc libc6-dev iperf3 open-vm-tools python3-pyvmomi openssl \
+  lintian binutils man-db bash-completion init-system-helpers systemd groff-base mandoc \
+  sqlite3 redis-server mariadb-server postgresql
 
-.PHONY: all setup build run test test-unit test-integration test-e2e test-long test-xen appliance-test bench bench-guard lint format docs clean
+.PHONY: all setup build run test test-unit test-integration test-e2e test-long test-xen appliance-test package image bench bench-guard lint format docs clean
 all: build
 
 setup: node_modules/.installed
@@ -40,7 +42,7 @@ native: build/chr-agent.node build/chr-agent-helper
 
 # --- the bundle: dist/ and bin/ work anywhere without node_modules
 build: dist/.complete
-dist/.complete: $(sources) scripts/bundle.mjs scripts/warm-cache scripts/demo-client.mjs package.json build/chr-agent.node build/chr-agent-helper node_modules/.installed
+dist/.complete: $(sources) scripts/bundle.mjs scripts/warm-cache scripts/settle-cache.mjs scripts/demo-client.mjs package.json build/chr-agent.node build/chr-agent-helper node_modules/.installed
 	rm -rf dist
 	node scripts/bundle.mjs
 	install -m 755 $(node) dist/node
@@ -51,6 +53,12 @@ dist/.complete: $(sources) scripts/bundle.mjs scripts/warm-cache scripts/demo-cl
 
 run: build
 	scripts/demo
+
+# --- what is shipped (packaging/): build/package/*.deb and .tar.gz; build/image/*
+package: build
+	packaging/build-package
+image: build
+	packaging/build-image
 
 # --- checks
 lint: setup
@@ -83,5 +91,6 @@ bench-guard: build
 	node bench/main.ts --guard
 docs: setup native
 	node scripts/command-table.ts > docs/qemu-ga-commands.md
+	node scripts/man-pages.ts
 clean:
 	rm -rf build dist

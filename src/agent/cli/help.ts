@@ -17,6 +17,8 @@ export const HELP = `usage: chr-agent SUBCOMMAND [OPTIONS]
   config check   check the configuration file
   qemu-ga        be a qemu-ga: takes qemu-ga's own options
   rpctool        ask a VMware host, as vmware-rpctool does
+  install        put the package into a mounted image
+  uninstall      take that back
   version        print the version
   help           this text
 
