@@ -13,14 +13,14 @@ export interface Memory {
   readonly totalMib: number;
   readonly freeMib: number;
   readonly availableMib: number;
-  /** Read from the root disk since the boot: what grows when programs' pages are dropped and read again. */
+  /** Read from the root partition since the boot: what grows when programs' pages are dropped and read again. */
   readonly rootReadMib: number;
 }
 
 // the script's parent is the helper, whose parent is the daemon
 const SCRIPT = `read -r _ _ _ daemon _ < /proc/$PPID/stat
 echo "stat $(cat /proc/$daemon/stat)"
-echo "disk $(cat /sys/block/vda/stat)"
+echo "disk $(cat /sys/class/block/vda2/stat)"
 cat /proc/meminfo /proc/$daemon/status /proc/$daemon/smaps_rollup
 `;
 

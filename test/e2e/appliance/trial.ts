@@ -1,32 +1,47 @@
 /** One boot of the small guest with what was measured in it, as a table. */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Image, projectDir } from '../image/image.ts';
+import { Vm } from '../image/vm.ts';
 import { Agent } from './agent.ts';
 import { Loads, type Steps } from './loads.ts';
 import { type Memory, readMemory } from './memory.ts';
-import { Appliance, cacheDir, type Image } from './vm.ts';
 
+/** Reports of the last runs. */
+const cacheDir = path.resolve(process.env.CHR_APPLIANCE_DIR ?? path.join(projectDir, '.cache/appliance'));
 /** After it an idle agent has given its memory back. */
 const SETTLE_MS = 5_000;
 
 export class Trial {
-  readonly vm: Appliance;
+  readonly vm: Vm;
   readonly agent: Agent;
   readonly loads: Loads;
+  readonly #dir: string;
   readonly #title: string;
   readonly #rows: string[] = [];
   #rootReadMib = 0;
 
-  private constructor(vm: Appliance, title: string) {
+  private constructor(vm: Vm, dir: string, title: string) {
     this.vm = vm;
+    this.#dir = dir;
     this.agent = new Agent(vm.channel);
     this.loads = new Loads(this.agent);
     this.#title = title;
   }
 
   static async boot(image: Image, memoryMib: number): Promise<Trial> {
-    return new Trial(await Appliance.boot(image, memoryMib), `-m ${memoryMib}`);
+    const dir = await mkdtemp(path.join(tmpdir(), 'chr-trial-'));
+    const disk = path.join(dir, 'disk.img');
+    await copyFile(image.disk, disk);
+    const hardware = { bus: 'virtio-blk', nic: 'virtio-net-pci' } as const;
+    try {
+      return new Trial(await Vm.boot({ hardware, disk, memoryMib }), dir, `-m ${memoryMib}`);
+    } catch (error) {
+      await rm(dir, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   /** Does something, and takes down its seconds and the memory right after it. */
@@ -61,6 +76,7 @@ export class Trial {
   /** Prints the table, keeps it in the cache, and ends the guest. */
   async close(): Promise<void> {
     await this.vm.close();
+    await rm(this.#dir, { recursive: true, force: true });
     const heads = ['step', 'times', 'slowest answer', "QEMU's CPU time"];
     heads.push('peak RSS', 'private dirty', 'guest free', 'available', 'read from root');
     const lines = [`${this.#title} (MiB)`, '', row(heads), row(heads.map(() => '---')), ...this.#rows];
