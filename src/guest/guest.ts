@@ -28,6 +28,7 @@ import { type RoutingTables, routingTables } from './routes.ts';
 import { type TrimOutcome, trimFileSystems } from './trim.ts';
 import { uptimeHundredths } from './uptime.ts';
 import { type LoggedInUser, loggedInUsers } from './users.ts';
+import { vmwareDisks } from './vmware-disks.ts';
 import { type Volume, volumes } from './volumes.ts';
 import { xenVifNumber } from './xen-devices.ts';
 
@@ -78,6 +79,8 @@ export interface Guest {
    * @throws {SystemCallError}
    */
   fileSystems(withoutDevice?: readonly string[]): Promise<FileSystem[]>;
+  /** VMware's names (`scsi0:1`) of the disks below a device (`sda1`, `dm-0`). */
+  vmwareDisks(deviceName: string): string[];
   /** What the disks are divided into. Not while frozen. @param fileSystems those that are mounted */
   volumes(fileSystems: readonly FileSystem[]): Volume[];
   /** Within 2 s. Not while frozen. */
@@ -134,6 +137,7 @@ export function createGuest(options: GuestOptions): Guest {
     loggedInUsers: () => loggedInUsers(root),
     accounts: createAccounts({ actions, root }),
     fileSystems: (withoutDevice) => fileSystems.list(withoutDevice),
+    vmwareDisks: (deviceName) => vmwareDisks(deviceName, root),
     volumes: (mounted) => volumes(mounted, root),
     disks: () => disks.list(),
     diskStatistics: () => disks.statistics(),

@@ -19,6 +19,7 @@ import { scriptSuite } from './suites/scripts.ts';
 import { snapshotSuite } from './suites/snapshot.ts';
 import { upstreamSuite } from './suites/upstream.ts';
 import { vmtoolsPowerSuite } from './suites/vmtools-power.ts';
+import { vmtoolsVsocketSuite } from './suites/vmtools-vsocket.ts';
 
 const SHUTDOWN_LIMIT_MS = 120_000;
 const REBOOT_LIMIT_MS = 180_000;
@@ -83,6 +84,7 @@ describe.skipIf(obstacle !== undefined)(title, { timeout: 120_000 }, () => {
       await guest().waitForShutOff(SHUTDOWN_LIMIT_MS);
     });
 
+    vmtoolsVsocketSuite(guest);
     vmtoolsPowerSuite(guest);
 
     it('virsh shutdown --mode agent ends with the domain shut off', { timeout: 400_000 }, async () => {

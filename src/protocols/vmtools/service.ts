@@ -25,7 +25,7 @@ import { createTimeSync } from './time-sync/time-sync.ts';
 import { openToolsConf } from './tools-conf.ts';
 import { toolsVersion } from './tools-version.ts';
 import { type GuestOperationsSettings, guestOperationsOf } from './vix/profiles.ts';
-import { connectVsocket, RPCI_PORT, TCLO_PORT } from './vsocket-connection.ts';
+import { vsocketConnector } from './vsocket-connection.ts';
 
 export interface VmtoolsServiceOptions {
   readonly native: NativeAddon;
@@ -170,10 +170,7 @@ function findHost(
     return { backdoor: absentBackdoor(), connectVsocket: testConnector(native, testSocket) };
   const backdoor = probeBackdoor(native);
   if (backdoor === null) return null;
-  return {
-    backdoor,
-    connectVsocket: (service) => connectVsocket(native, service === 'rpci' ? RPCI_PORT : TCLO_PORT),
-  };
+  return { backdoor, connectVsocket: vsocketConnector(native) };
 }
 
 /** Says in each line which protocol it is about. */

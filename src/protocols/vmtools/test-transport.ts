@@ -1,6 +1,7 @@
 /**
  * For tests only: a host where there is no VMware. `CHR_AGENT_VMTOOLS_SOCKET=PREFIX` leads to `PREFIX.rpci` and `PREFIX.tclo`, unix
- * sockets or virtio ports, which carry the packets of the vsocket variant (spec vmware.md section 13).
+ * sockets or virtio ports, which carry the packets of the vsocket variant (spec vmware.md section 13). `vsock:CID` leads to real vsockets
+ * there: the kernel's loopback has no hypervisor (CID 0).
  */
 import { statSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -10,9 +11,12 @@ import { channelDuplex } from '../transport/fd-duplex.ts';
 import type { Backdoor } from './backdoor.ts';
 import { ChannelLost } from './channel-errors.ts';
 import type { VsocketConnector } from './host-link.ts';
+import { vsocketConnector } from './vsocket-connection.ts';
 
-/** @param prefix an absolute path */
+/** @param prefix an absolute path, or `vsock:CID` */
 export function testConnector(native: NativeAddon, prefix: string): VsocketConnector {
+  const cid = /^vsock:(\d+)$/.exec(prefix)?.[1];
+  if (cid !== undefined) return vsocketConnector(native, Number(cid));
   return async (service) => {
     const path = `${prefix}.${service}`;
     const stat = statSync(path, { throwIfNoEntry: false });

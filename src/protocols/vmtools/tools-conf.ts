@@ -20,7 +20,8 @@ interface KnownKeys {
     | 'low-priority-nics'
     | 'max-ipv4-routes'
     | 'max-ipv6-routes'
-    | 'diskinfo-include-reserved';
+    | 'diskinfo-include-reserved'
+    | 'diskinfo-report-device';
   guestosinfo: 'short-name' | 'long-name';
   guestoperations: 'disabled' | `${string}.disabled`;
   vmbackup:

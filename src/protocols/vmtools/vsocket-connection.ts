@@ -4,9 +4,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type NativeAddon, POLL_WRITABLE } from '../../native/index.ts';
 import { createFdChannel } from '../transport/fd-channel.ts';
 import { channelDuplex } from '../transport/fd-duplex.ts';
+import type { VsocketConnector } from './host-link.ts';
 
-export const RPCI_PORT = 976;
-export const TCLO_PORT = 975;
+const RPCI_PORT = 976;
+const TCLO_PORT = 975;
 const HYPERVISOR = 0;
 
 const FIRST_LOW_PORT = 1023;
@@ -26,19 +27,24 @@ const ETIMEDOUT = -110;
 /** One attempt from this local port (null: any): a connected descriptor, or -errno. */
 export type ConnectAttempt = (localPort: number | null) => Promise<number>;
 
-/** A connection to `port`; null where the host does not offer it. */
-export async function connectVsocket(
+/** @param cid where the host is: the hypervisor, except in tests */
+export function vsocketConnector(native: NativeAddon, cid = HYPERVISOR): VsocketConnector {
+  return (service) => connectVsocket(native, cid, service);
+}
+
+/** null where the host does not offer the service. */
+async function connectVsocket(
   native: NativeAddon,
-  port: typeof RPCI_PORT | typeof TCLO_PORT,
+  cid: number,
+  service: 'rpci' | 'tclo',
 ): Promise<Duplex | null> {
+  const port = service === 'rpci' ? RPCI_PORT : TCLO_PORT;
   const attempt: ConnectAttempt = (localPort) =>
     finishConnect(
       native,
-      localPort === null
-        ? native.connectVsock(HYPERVISOR, port)
-        : native.connectVsockFrom(localPort, HYPERVISOR, port),
+      localPort === null ? native.connectVsock(cid, port) : native.connectVsockFrom(localPort, cid, port),
     );
-  const fd = port === RPCI_PORT ? await connectPrivileged(attempt) : await attempt(null);
+  const fd = service === 'rpci' ? await connectPrivileged(attempt) : await attempt(null);
   return fd < 0 ? null : channelDuplex(createFdChannel(native, fd, 'socket'));
 }
 

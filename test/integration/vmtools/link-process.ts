@@ -7,7 +7,7 @@ import { probeBackdoor } from '../../../src/protocols/vmtools/backdoor.ts';
 import { createHostLink } from '../../../src/protocols/vmtools/host-link.ts';
 import { accepted } from '../../../src/protocols/vmtools/rpc.ts';
 import { commandTable } from '../../../src/protocols/vmtools/tclo-commands.ts';
-import { connectVsocket, RPCI_PORT, TCLO_PORT } from '../../../src/protocols/vmtools/vsocket-connection.ts';
+import { vsocketConnector } from '../../../src/protocols/vmtools/vsocket-connection.ts';
 
 const say = (text: string) => void process.stdout.write(`${text}\n`);
 
@@ -20,7 +20,7 @@ say(`version ${backdoor.version} product ${backdoor.product} instruction ${backd
 
 const { rpci, tclo } = createHostLink({
   backdoor,
-  connectVsocket: (service) => connectVsocket(native, service === 'rpci' ? RPCI_PORT : TCLO_PORT),
+  connectVsocket: vsocketConnector(native),
   log: { error: say, warning: say, info: say, debug: say },
   onState: (state, kind) => say(`${state} ${kind}`),
 });

@@ -18,7 +18,7 @@ const STATUS = /^tools\.os\.statechange\.status/;
 async function operation(tools: TestTools, command: string, reply = 'OK '): Promise<string[]> {
   const from = tools.vmx.mark();
   expect(await tools.ask(command)).toBe(reply);
-  await tools.vmx.waitForRpc(STATUS, { from, timeoutMs: 30_000 });
+  await tools.vmx.waitForRpc(STATUS, { from, timeoutMs: 60_000 });
   return tools.texts(from).filter((text) => /^(log|tools\.os)/.test(text));
 }
 
@@ -56,6 +56,24 @@ describe('power operations', () => {
     await operation(tools, name);
     await tools.vmx.waitForRpc(`log Initiating ${word}.`);
     await expect.poll(() => tools.powered).toEqual([mode]);
+  });
+
+  it.each(OPERATIONS)('%s: what a failed script has printed is kept', async (name, number, hook) => {
+    await using tools = await startTestTools();
+    tools.setHook(hook, 'echo no good; echo at all >&2; exit 1');
+    expect((await operation(tools, name)).at(-1)).toBe(`tools.os.statechange.status 0 ${number}`);
+    expect(readFileSync(join(tools.filesDir, `${hook}-script.log`), 'utf8')).toBe('no good\nat all\n');
+  });
+
+  it('fails when the script takes longer than 30 s, and keeps what it has printed', {
+    timeout: 90_000,
+  }, async () => {
+    await using tools = await startTestTools();
+    tools.setHook('suspend', 'echo begun; exec sleep 600');
+    const startMs = performance.now();
+    expect((await operation(tools, 'OS_Suspend')).at(-1)).toBe('tools.os.statechange.status 0 5');
+    expect(performance.now() - startMs).toBeGreaterThan(29_000);
+    expect(readFileSync(join(tools.filesDir, 'suspend-script.log'), 'utf8')).toContain('begun\n');
   });
 
   it('fails once, and does at the very next try what was asked', async () => {

@@ -137,6 +137,11 @@ describe.skipIf(openVmToolsMissing() !== undefined)('upstream, beside open-vm-to
       await ask('Set_Option time.synchronize.tools.startup 1', -10);
       await ask('Set_Option time.synchronize.tools.startup 1', -10);
       await ask('TimeInfo_Update', -0.5);
+      // there is no NTP service
+      await ask('Set_Option time.synchronize.guest.resync.timeout 1000', -0.5);
+      await ask('Set_Option time.synchronize.guest.resync 1', -0.5);
+      for (const seconds of [-3600, 3600])
+        for (const backward of [0, 1]) await ask(`Time_Synchronize ${backward}`, seconds);
       outcomes.push(told);
     }
     expect(outcomes[1]).toEqual(outcomes[0]);

@@ -7,9 +7,8 @@ import { describe, expect, it } from 'vitest';
 import { native } from '../../../src/native/index.ts';
 import {
   connectPrivileged,
-  connectVsocket,
   finishConnect,
-  TCLO_PORT,
+  vsocketConnector,
 } from '../../../src/protocols/vmtools/vsocket-connection.ts';
 
 const { EACCES, EADDRINUSE, EBADF, ECONNREFUSED, ECONNRESET, ENOBUFS, ENODEV, ETIMEDOUT } = constants.errno;
@@ -73,6 +72,6 @@ describe('a connect that has begun', () => {
   });
 
   it('is none on a machine without a VMware host', async () => {
-    expect(await connectVsocket(native, TCLO_PORT)).toBeNull();
+    expect(await vsocketConnector(native)('tclo')).toBeNull();
   });
 });

@@ -1,5 +1,5 @@
 /** IP addresses as text and as the bytes that the host gets (spec vmware.md section 6.7, Addr). Pure. */
-import { isIPv4, isIPv6 } from 'node:net';
+import { isIPv4, isIPv6, SocketAddress } from 'node:net';
 import type { XdrWriter } from './xdr.ts';
 
 /** Types of Addr. */
@@ -12,6 +12,15 @@ export function addressBytes(text: string): Buffer | null {
   const address = text.split('%', 1)[0] ?? '';
   if (isIPv4(address)) return Buffer.from(address.split('.').map(Number));
   return isIPv6(address) ? ipv6Bytes(address) : null;
+}
+
+/** The usual short form. @param bytes 4 or 16 */
+export function addressText(bytes: Buffer): string {
+  if (bytes.length === 4) return bytes.join('.');
+  const groups = Array.from({ length: IPV6_GROUPS }, (_, index) =>
+    bytes.readUInt16BE(2 * index).toString(16),
+  );
+  return new SocketAddress({ address: groups.join(':'), family: 'ipv6' }).address;
 }
 
 export function writeAddress(xdr: XdrWriter, bytes: Buffer): void {

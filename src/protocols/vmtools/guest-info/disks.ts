@@ -5,10 +5,14 @@ export interface ReportedDisk {
   readonly type: string;
   readonly freeBytes: bigint;
   readonly sizeBytes: bigint;
+  /** VMware's names of the disks that it lies on. */
+  readonly devices: readonly string[];
 }
 
 /** A mounted file system. */
 export interface DiskSource {
+  /** Of its device. */
+  readonly name: string;
   readonly mountPoint: string;
   readonly type: string;
   /** null: it did not tell in time. */
@@ -49,21 +53,30 @@ const ENTRY_BYTES = NUMBERS_BYTES + NAME_BYTES;
 const MAX_LISTED = 255;
 const TRAILER = Buffer.alloc(2);
 
-/** @param includeReserved whether what only root can use counts as free */
-export function reportedDisks(fileSystems: readonly DiskSource[], includeReserved: boolean): ReportedDisk[] {
-  return fileSystems.flatMap(({ mountPoint, type, usage }) => {
+/**
+ * @param includeReserved whether what only root can use counts as free
+ * @param devicesOf the disks below a device, by VMware's names
+ */
+export function reportedDisks(
+  fileSystems: readonly DiskSource[],
+  includeReserved: boolean,
+  devicesOf: (name: string) => readonly string[],
+): ReportedDisk[] {
+  return fileSystems.flatMap(({ name, mountPoint, type, usage }) => {
     if (usage === null || !TYPES.has(type)) return [];
     const usableBytes = includeReserved ? usage.totalBytesPrivileged : usage.totalBytes;
     const freeBytes = usableBytes - usage.usedBytes;
-    return [{ mountPoint, type, freeBytes, sizeBytes: usage.totalBytesPrivileged }];
+    const sizeBytes = usage.totalBytesPrivileged;
+    return [{ mountPoint, type, freeBytes, sizeBytes, devices: devicesOf(name) }];
   });
 }
 
 /** What follows `SetGuestDiskInfo `. Hosts read it with less than a JSON parser: the lines are as they must be. */
 export function encodeDiskJson(disks: readonly ReportedDisk[]): string {
-  const lines = disks.map(({ mountPoint, type, freeBytes, sizeBytes }) => {
+  const lines = disks.map(({ mountPoint, type, freeBytes, sizeBytes, devices }) => {
     const name = Buffer.from(mountPoint).toString('base64');
-    return `{"name":"${name}","free":"${freeBytes}","size":"${sizeBytes}","fstype":"${type}"}`;
+    const list = devices.length > 0 ? `,"devices":${JSON.stringify(devices)}` : '';
+    return `{"name":"${name}","free":"${freeBytes}","size":"${sizeBytes}","fstype":"${type}"${list}}`;
   });
   return `{\n"version":"1",\n"disks":[\n${lines.join(',\n')}${lines.length > 0 ? '\n' : ''}]}`;
 }

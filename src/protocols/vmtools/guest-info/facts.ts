@@ -25,6 +25,8 @@ export interface ReportedGuest {
   memoryStatistics(): MemoryStatistics;
   /** Within 2 s. @param withoutDevice types that count although they lie on no device of their own */
   fileSystems(withoutDevice: readonly string[]): Promise<FileSystem[]>;
+  /** VMware's names of the disks below a device. */
+  vmwareDisks(deviceName: string): string[];
 }
 
 export interface Facts {
@@ -95,9 +97,10 @@ export function createFacts(guest: ReportedGuest, log: Log, withoutAddress: bool
       return { nics, routes, dns: reportedDns(guest.hostname(), guest.resolver()) };
     },
     primaryAddress: (settings) => primaryAddress((selected(settings) ?? []).filter(isReported)),
-    async disks({ includeReserved }) {
+    async disks({ includeReserved, areDevicesReported }) {
+      const devicesOf = (name: string) => (areDevicesReported ? guest.vmwareDisks(name) : []);
       try {
-        return reportedDisks(await guest.fileSystems(WITHOUT_DEVICE), includeReserved);
+        return reportedDisks(await guest.fileSystems(WITHOUT_DEVICE), includeReserved, devicesOf);
       } catch (error) {
         return report('the file systems', error);
       }

@@ -1,5 +1,5 @@
-/** The network report: version 3 (types 10 and 9) and the older version 2 (spec vmware.md section 6.7). Pure. */
-import { addressBytes, writeAddress } from './address.ts';
+/** The network report: version 3 (types 10 and 9), and the older versions 2 and 1 (spec vmware.md section 6.7). Pure. */
+import { addressBytes, addressText, writeAddress } from './address.ts';
 import { type Dns, writeDns } from './dns.ts';
 import { type ReportedRoute, writeRoute } from './routes.ts';
 import { type XdrWriter, xdrWriter } from './xdr.ts';
@@ -40,6 +40,9 @@ const CUT_ADDRESSES = 64;
 const STATUS_PREFERRED = 1;
 const STATUS_UNKNOWN = 5;
 const V2_CHARACTERS = { mac: 18, address: 64, mask: 64 };
+/** As open-vm-tools 12.2 sends it: places for 16 interfaces of 8 IPv4 addresses, in the byte order of the machine. */
+const V1_BYTES = { macAt: 4, addressesAt: 23, address: 16, nic: 152 };
+const V1_ADDRESSES = 8;
 
 /** In their order, those with an Ethernet address; at most 16. */
 export function reportedNics(interfaces: readonly NicSource[]): Nic[] {
@@ -87,6 +90,21 @@ export function encodeNicsV2({ nics }: NicReport): Buffer {
     .bytes();
 }
 
+/** Has no place for IPv6, nor for routes. */
+export function encodeNicsV1({ nics }: NicReport): Buffer {
+  const bytes = Buffer.alloc(4 + MAX_NICS * V1_BYTES.nic);
+  bytes.writeUInt32LE(nics.length);
+  for (const [index, { mac, addresses }] of nics.entries()) {
+    const nic = bytes.subarray(4 + index * V1_BYTES.nic);
+    const ipv4 = addresses.filter(({ bytes: address }) => address.length === 4).slice(0, V1_ADDRESSES);
+    nic.writeUInt32LE(ipv4.length);
+    nic.write(mac, V1_BYTES.macAt);
+    for (const [place, { bytes: address }] of ipv4.entries())
+      nic.write(addressText(address), V1_BYTES.addressesAt + place * V1_BYTES.address);
+  }
+  return bytes;
+}
+
 /** Of the NIC that stands first; IPv4 before IPv6. null: it has none. */
 export function primaryAddress(nics: readonly NicSource[]): string | null {
   for (const { addresses } of nics) {
@@ -121,15 +139,7 @@ function writeAddressV2(xdr: XdrWriter, { bytes, prefixLength }: ReportedAddress
   xdr
     .u32(isIpv4 ? 0 : 1)
     .bool(false)
-    .chars(isIpv4 ? bytes.join('.') : ipv6Text(bytes), V2_CHARACTERS.address)
-    .chars(isIpv4 ? maskText(prefixLength) : String(prefixLength), V2_CHARACTERS.mask);
-}
-
-function ipv6Text(bytes: Buffer): string {
-  return Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(2 * index).toString(16)).join(':');
-}
-
-function maskText(prefixLength: number): string {
-  const mask = prefixLength === 0 ? 0 : (0xffff_ffff << (32 - prefixLength)) >>> 0;
-  return [24, 16, 8, 0].map((shift) => (mask >>> shift) & 0xff).join('.');
+    .chars(addressText(bytes), V2_CHARACTERS.address)
+    // not the mask that the field is named after, as open-vm-tools does
+    .chars(String(prefixLength), V2_CHARACTERS.mask);
 }

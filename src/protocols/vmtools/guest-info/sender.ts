@@ -5,12 +5,13 @@
 import { RpcRefused } from '../channel-errors.ts';
 import type { Rpci } from '../rpc.ts';
 import { encodeDiskJson, encodeDiskList, type ReportedDisk } from './disks.ts';
-import { cutAddresses, encodeNicsV2, encodeNicsV3, type NicReport } from './nics.ts';
+import { cutAddresses, encodeNicsV1, encodeNicsV2, encodeNicsV3, type NicReport } from './nics.ts';
 import { encodeOsDetails, type OsNames } from './os.ts';
 
 /** Types of SetGuestInfo. */
 export const TYPE = {
   hostName: 1,
+  nicsV1: 2,
   disks: 3,
   build: 4,
   fullName: 5,
@@ -38,6 +39,7 @@ const NIC_FORMS: readonly { type: number; encode(report: NicReport): Buffer }[] 
   { type: TYPE.nicsV3, encode: encodeNicsV3 },
   { type: TYPE.nics, encode: (report) => encodeNicsV3(cutAddresses(report)) },
   { type: TYPE.nics, encode: encodeNicsV2 },
+  { type: TYPE.nicsV1, encode: encodeNicsV1 },
 ];
 
 export function createSender(rpci: Pick<Rpci, 'request'>): Sender {

@@ -23,6 +23,8 @@ export interface GuestInfoSettings {
   readonly areDisksReported: boolean;
   /** Whether what is kept for root counts as free. */
   readonly includeReserved: boolean;
+  /** Whether the host is told on which of its disks a file system lies. */
+  readonly areDevicesReported: boolean;
   /** In the place of what the system says. */
   readonly shortName: string | null;
   readonly fullName: string | null;
@@ -67,6 +69,7 @@ export function guestInfoSettings(
     areStatisticsReported: !isPerfmonDisabled,
     areDisksReported: conf.flag('guestinfo', 'disable-query-diskinfo') !== true,
     includeReserved: conf.flag('guestinfo', 'diskinfo-include-reserved') === true,
+    areDevicesReported: conf.flag('guestinfo', 'diskinfo-report-device') !== false,
     shortName: conf.text('guestosinfo', 'short-name') || null,
     fullName: conf.text('guestosinfo', 'long-name') || null,
   };

@@ -10,6 +10,7 @@ import {
 import { reportedDns } from '../../../../src/protocols/vmtools/guest-info/dns.ts';
 import {
   cutAddresses,
+  encodeNicsV1,
   encodeNicsV2,
   encodeNicsV3,
   type NicReport,
@@ -200,9 +201,21 @@ describe('the network (6.7)', () => {
     const first = second + 18 * 4;
     expect(hex(bytes.subarray(first, first + 12))).toBe('000000020000000000000000');
     expect(text(first + 12, 64)).toBe('192.0.2.10');
-    expect(text(first + 12 + 256, 64)).toBe('255.255.255.0');
+    expect(text(first + 12 + 256, 64)).toBe('24');
+    expect(text(first + 12 + 2 * 256 + 8, 64)).toBe('2001:db8::10');
     expect(bytes).toHaveLength(first + 4 + 2 * (8 + 2 * 256));
     expect(bytes.readUInt32BE(first + 4 + 8 + 512)).toBe(1);
+  });
+
+  it('in version 1: as open-vm-tools sends it, but for what its memory held between', () => {
+    const bytes = encodeNicsV1(report());
+    expect(bytes).toHaveLength(2436);
+    expect(bytes.readUInt32LE()).toBe(2);
+    const second = bytes.subarray(4 + 152);
+    expect(second.readUInt32LE()).toBe(1);
+    expect(second.toString('latin1', 4, 23)).toBe('02:00:5e:00:53:01\0\0');
+    expect(second.toString('latin1', 23, 39)).toBe('192.0.2.10'.padEnd(16, '\0'));
+    expect(bytes.readUInt32LE(4)).toBe(0);
   });
 
   it.each([
@@ -244,14 +257,15 @@ describe('the network (6.7)', () => {
 describe('disks (6.6)', () => {
   const usage = { usedBytes: 30n, totalBytes: 90n, totalBytesPrivileged: 100n };
   const mounted = [
-    { mountPoint: '/', type: 'ext4', usage },
-    { mountPoint: '/snap', type: 'squashfs', usage },
-    { mountPoint: '/hung', type: 'xfs', usage: null },
-    { mountPoint: '/daten/ü', type: 'btrfs', usage },
+    { name: 'sda1', mountPoint: '/', type: 'ext4', usage },
+    { name: 'loop0', mountPoint: '/snap', type: 'squashfs', usage },
+    { name: 'sdc', mountPoint: '/hung', type: 'xfs', usage: null },
+    { name: 'dm-0', mountPoint: '/daten/ü', type: 'btrfs', usage },
   ];
+  const none = () => [];
 
   it('as JSON, to the byte', () => {
-    expect(encodeDiskJson(reportedDisks(mounted, false))).toBe(
+    expect(encodeDiskJson(reportedDisks(mounted, false, none))).toBe(
       '{\n"version":"1",\n"disks":[\n' +
         '{"name":"Lw==","free":"60","size":"100","fstype":"ext4"},\n' +
         '{"name":"L2RhdGVuL8O8","free":"60","size":"100","fstype":"btrfs"}\n]}',
@@ -259,12 +273,21 @@ describe('disks (6.6)', () => {
     expect(encodeDiskJson([])).toBe('{\n"version":"1",\n"disks":[\n]}');
   });
 
+  it('with the disks of the host', () => {
+    const devicesOf = (name: string) => (name === 'dm-0' ? ['scsi0:1', 'nvme0:0'] : ['scsi0:0']);
+    expect(encodeDiskJson(reportedDisks(mounted, false, devicesOf))).toBe(
+      '{\n"version":"1",\n"disks":[\n' +
+        '{"name":"Lw==","free":"60","size":"100","fstype":"ext4","devices":["scsi0:0"]},\n' +
+        '{"name":"L2RhdGVuL8O8","free":"60","size":"100","fstype":"btrfs","devices":["scsi0:1","nvme0:0"]}\n]}',
+    );
+  });
+
   it('with what is reserved', () => {
-    expect(reportedDisks(mounted, true)[0]).toMatchObject({ freeBytes: 70n, sizeBytes: 100n });
+    expect(reportedDisks(mounted, true, none)[0]).toMatchObject({ freeBytes: 70n, sizeBytes: 100n });
   });
 
   it('as a list', () => {
-    const bytes = encodeDiskList(reportedDisks(mounted, false));
+    const bytes = encodeDiskList(reportedDisks(mounted, false, none));
     expect(bytes).toHaveLength(1 + 2 * 116 + 2);
     expect(hex(bytes.subarray(0, 18))).toBe('02' + '3c00000000000000' + '6400000000000000' + '2f');
   });
@@ -277,13 +300,15 @@ describe('disks (6.6)', () => {
       type: fc.constantFrom('ext4', 'xfs'),
       freeBytes: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
       sizeBytes: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+      devices: fc.constantFrom([], ['scsi0:0', 'sata1:2']),
     });
     fc.assert(
       fc.property(fc.array(disk, { maxLength: 300 }), (disks) => {
-        const wanted = disks.map(({ mountPoint, type, ...sizes }) => ({
+        const wanted = disks.map(({ mountPoint, type, devices, ...sizes }) => ({
           name: mountPoint,
           fstype: type,
           ...sizes,
+          ...(devices.length > 0 && { devices }),
         }));
         expect(decodeDiskJson(encodeDiskJson(disks))).toEqual(wanted);
         const list = decodeDiskList(encodeDiskList(disks));

@@ -85,6 +85,7 @@ function start(compat: 'chr' | 'upstream' = 'chr', { vmx, rpci } = hostRpci()) {
       disksWaitedMs: null,
     }),
     fileSystems: () => facts.fileSystems(),
+    vmwareDisks: () => ['scsi0:0'],
   };
   const options: GuestInfoOptions = {
     rpci,
@@ -157,7 +158,9 @@ describe('chr', () => {
     expect(guestInfo.text(1)).toBe('guest.example');
     expect(guestInfo.text(7)).toBe('100');
     expect(guestInfo.osDetails()?.shortName).toBe('ubuntu-64');
-    expect(guestInfo.disks()).toEqual([{ name: '/', fstype: 'ext4', freeBytes: 80n, sizeBytes: 100n }]);
+    expect(guestInfo.disks()).toEqual([
+      { name: '/', fstype: 'ext4', freeBytes: 80n, sizeBytes: 100n, devices: ['scsi0:0'] },
+    ]);
     expect(guestInfo.nics()?.nics.map(({ ips }) => ips[0]?.address)).toEqual(['192.0.2.10', '192.0.2.20']);
     expect(guestInfo.nics()?.dns).toMatchObject({ host: 'guest.example', domain: 'example' });
     it.tick();

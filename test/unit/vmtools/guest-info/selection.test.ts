@@ -161,6 +161,7 @@ describe('settings', () => {
       areStatisticsReported: false,
       areDisksReported: true,
       includeReserved: false,
+      areDevicesReported: true,
       shortName: null,
       fullName: null,
     });

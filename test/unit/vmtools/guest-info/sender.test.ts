@@ -27,7 +27,7 @@ function sent(): string[] {
 }
 
 const NAMES = { shortName: 'debian12-64', fullName: 'Linux' };
-const DISKS = [{ mountPoint: '/', type: 'ext4', freeBytes: 1n, sizeBytes: 2n }];
+const DISKS = [{ mountPoint: '/', type: 'ext4', freeBytes: 1n, sizeBytes: 2n, devices: [] }];
 const report = (lastByte = 1): NicReport => ({
   nics: [
     {
@@ -155,12 +155,16 @@ describe('the network', () => {
     expect(sent()).toEqual(['9', '9']);
     // version 2
     expect(vmx.rpci.calls.at(-1)?.bytes.readUInt32BE('SetGuestInfo  9 '.length)).toBe(2);
+    vmx.rpci.refuse({ request: /^SetGuestInfo {2}9 / });
+    await sender.nics(report(4));
+    await sender.nics(report(5));
+    expect(sent()).toEqual(['9', '2', '2']);
   });
 
   it('begins with the newest when none was taken', async () => {
     const stop = vmx.rpci.refuse({ request: 'SetGuestInfo' });
     await sender.nics(report());
-    expect(sent()).toEqual(['10', '9', '9']);
+    expect(sent()).toEqual(['10', '9', '9', '2']);
     stop();
     await sender.nics(report());
     expect(sent()).toEqual(['10']);
