@@ -25,6 +25,8 @@ export interface JobRequest {
   captureOutput: boolean;
   /** Default: the agent's own, root. */
   account?: JobAccount;
+  /** What the caller wants to know of the job after a restart of the daemon. */
+  note?: string;
 }
 
 export type JobOutcome =
@@ -53,6 +55,8 @@ export interface Job {
   readonly pid: number;
   readonly origin: string;
   readonly startedAtMs: number;
+  /** The request's, or null. */
+  readonly note: string | null;
   /** Changes from running to finished once. */
   readonly status: JobState;
   readonly output: JobOutput;
@@ -81,6 +85,8 @@ export interface Jobs {
   start(request: JobRequest): Promise<Job>;
   /** By process id; also jobs that an earlier run of the daemon left in the journal (then `lost` or their outcome). */
   get(pid: number): Job | undefined;
+  /** Drops the output of a finished job; its outcome stays. */
+  releaseOutput(job: Job): void;
   /** Drops a finished job and its output. */
   forget(job: Job): void;
   list(): readonly Job[];

@@ -195,7 +195,9 @@ export function createJobs(options: JobsOptions): ScriptEngine {
       throw error instanceof JobStartError ? error : startError(errnoOf(error) ?? EIO);
     }
     track(leftovers, script.gone);
-    const job = new TableJob(id, script.pid, request.origin, startedAtMs, script, output);
+    const { origin, note } = request;
+    const known = { id, pid: script.pid, origin, startedAtMs, ...(note !== undefined && { note }) };
+    const job = new TableJob(known, script, output);
     // a finished job of the same number is out of reach for its host from here on
     const previous = table.get(job.pid);
     if (previous !== undefined) drop(previous);
@@ -211,7 +213,7 @@ export function createJobs(options: JobsOptions): ScriptEngine {
         log.debug(`job ${id} of ${job.origin} (pid ${job.pid}): ${describe(outcome)}`);
       }),
     );
-    await journal.started({ id, pid: job.pid, origin: request.origin, startedAtMs });
+    await journal.started(known);
     return job;
   }
 
@@ -234,6 +236,9 @@ export function createJobs(options: JobsOptions): ScriptEngine {
   return {
     start: (request) => track(starting, start(request)),
     get: (pid) => table.get(pid),
+    releaseOutput(job) {
+      if (job instanceof TableJob && job.status.state === 'finished') job.release();
+    },
     forget(job) {
       if (job instanceof TableJob) drop(job);
     },

@@ -17,6 +17,8 @@ export interface JournalJob {
   pid: number;
   origin: string;
   startedAtMs: number;
+  /** {@link JobRequest.note}. */
+  note?: string;
   /** Absent while it runs. */
   end?: { outcome: JobOutcome; endedAtMs: number };
 }
@@ -183,8 +185,8 @@ export function openJournal(options: JournalOptions): Journal {
 
 // --- lines
 
-const startLine = ({ id, pid, origin, startedAtMs }: JournalJob): string =>
-  `${JSON.stringify({ event: 'started', id, pid, origin, atMs: startedAtMs })}\n`;
+const startLine = ({ id, pid, origin, startedAtMs, note }: JournalJob): string =>
+  `${JSON.stringify({ event: 'started', id, pid, origin, atMs: startedAtMs, note })}\n`;
 const endLine = (id: string, outcome: JobOutcome, atMs: number): string =>
   `${JSON.stringify({ event: 'ended', id, outcome, atMs })}\n`;
 const jobLines = (job: JournalJob): string =>
@@ -211,10 +213,10 @@ function replayLine(line: string, jobs: Map<string, JournalJob>): boolean {
   }
   if (typeof atMs !== 'number') return false;
   if (event.event === 'started') {
-    const { pid, origin } = event;
+    const { pid, origin, note } = event;
     if (typeof pid !== 'number' || !Number.isInteger(pid) || pid <= 0 || typeof origin !== 'string')
       return false;
-    jobs.set(id, { id, pid, origin, startedAtMs: atMs });
+    jobs.set(id, { id, pid, origin, startedAtMs: atMs, ...(typeof note === 'string' && { note }) });
     return true;
   }
   const outcome = event.event === 'ended' ? asOutcome(event.outcome) : null;

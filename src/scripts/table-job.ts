@@ -10,6 +10,7 @@ export class TableJob implements Job {
   readonly pid: number;
   readonly origin: string;
   readonly startedAtMs: number;
+  readonly note: string | null;
   readonly finished: Promise<JobOutcome>;
   status: JobState = { state: 'running' };
   readonly #script: Script | null;
@@ -17,10 +18,7 @@ export class TableJob implements Job {
   readonly #resolve: (outcome: JobOutcome) => void;
 
   constructor(
-    id: string,
-    pid: number,
-    origin: string,
-    startedAtMs: number,
+    { id, pid, origin, startedAtMs, note }: JournalJob,
     script: Script | null,
     output: Output | null,
   ) {
@@ -28,6 +26,7 @@ export class TableJob implements Job {
     this.pid = pid;
     this.origin = origin;
     this.startedAtMs = startedAtMs;
+    this.note = note ?? null;
     this.#script = script;
     this.#output = output;
     const { promise, resolve } = Promise.withResolvers<JobOutcome>();
@@ -55,9 +54,9 @@ export class TableJob implements Job {
 }
 
 /** A job of an earlier daemon, whose output is gone. */
-export function recoveredJob({ id, pid, origin, startedAtMs, end }: JournalJob): TableJob {
-  const job = new TableJob(id, pid, origin, startedAtMs, null, null);
-  job.settle(end?.outcome ?? { kind: 'lost' }, end?.endedAtMs ?? startedAtMs);
+export function recoveredJob(known: JournalJob): TableJob {
+  const job = new TableJob(known, null, null);
+  job.settle(known.end?.outcome ?? { kind: 'lost' }, known.end?.endedAtMs ?? known.startedAtMs);
   return job;
 }
 

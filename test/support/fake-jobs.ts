@@ -42,6 +42,7 @@ export function fakeJobs(): FakeJobs {
         pid: requests.length,
         origin: request.origin,
         startedAtMs: 0,
+        note: request.note ?? null,
         status: { state: 'running' },
         output: {
           get sizeBytes() {
@@ -67,6 +68,7 @@ export function fakeJobs(): FakeJobs {
       running(outcome, Buffer.from(output));
     },
     get: () => undefined,
+    releaseOutput: () => undefined,
     forget: () => {
       forgotten += 1;
     },

@@ -9,7 +9,7 @@ import { ChannelLost } from './channel-errors.ts';
 import { openMessageChannel, TCLO_PROTOCOL } from './message-channel.ts';
 import type { LinkKind, LinkState, Rpci, Tclo, TcloHandler } from './rpc.ts';
 import { keepRpci, openRpciChannel, type RpciExchange } from './rpci.ts';
-import { MAX_TCLO_BYTES, type PollClock, type PollRhythm, pollCommands, waitOrAbort } from './tclo.ts';
+import { MAX_RECEIVED_BYTES, type PollClock, type PollRhythm, pollCommands, waitOrAbort } from './tclo.ts';
 import { serveVsocketCommands, vsocketRpci } from './vsocket.ts';
 
 /** A connection to a service of the host, null where it has none. Never rejects. */
@@ -156,7 +156,7 @@ async function servePolled(
   signal: AbortSignal,
   onAlive: () => void,
 ): Promise<void> {
-  const channel = openMessageChannel(backdoor, TCLO_PROTOCOL, { maxMessageBytes: MAX_TCLO_BYTES });
+  const channel = openMessageChannel(backdoor, TCLO_PROTOCOL, { maxMessageBytes: MAX_RECEIVED_BYTES });
   try {
     onState?.('connected', 'backdoor');
     await pollCommands({

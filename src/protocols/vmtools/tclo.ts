@@ -9,6 +9,8 @@ import type { TcloHandler, TcloReply } from './rpc.ts';
 
 /** Host commands stay under this, and so must replies (spec section 2). */
 export const MAX_TCLO_BYTES = 64 * 1024;
+/** A command that is too long is received all the same, since only then can it be refused in its own form. */
+export const MAX_RECEIVED_BYTES = 2 * 1024 * 1024;
 
 export interface PollRhythm {
   /** The wait doubles from this after each command … */

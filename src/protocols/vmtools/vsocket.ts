@@ -4,7 +4,7 @@ import type { Log } from '../../log.ts';
 import { ChannelLost } from './channel-errors.ts';
 import type { TcloHandler } from './rpc.ts';
 import { MAX_RPCI_BYTES, type RpciExchange } from './rpci.ts';
-import { execute, MAX_TCLO_BYTES } from './tclo.ts';
+import { execute, MAX_RECEIVED_BYTES } from './tclo.ts';
 import { createPacketReader, encodePacket, type VsocketPacket } from './vsocket-packet.ts';
 
 /** The reference's heartbeat. */
@@ -146,7 +146,7 @@ export function serveVsocketCommands(options: VsocketCommandOptions): Promise<vo
     const commands: Buffer[] = [];
     let isBusy = false;
     let isOver = false;
-    const link = linkPackets(stream, MAX_TCLO_BYTES, take, lose);
+    const link = linkPackets(stream, MAX_RECEIVED_BYTES, take, lose);
     const heartbeat = setInterval(() => link.send({ kind: 'ping' }), pingMs);
     const silence = setTimeout(() => lose('the host sends no command'), FIRST_COMMAND_LIMIT_MS);
     signal.addEventListener('abort', stop, { once: true });

@@ -162,7 +162,7 @@ describe('TCLO', () => {
     ['an end', (stream) => stream.end()],
     ['a broken connection', (stream) => stream.destroy()],
     ['garbage', (stream) => stream.write(Buffer.alloc(100, 0xff))],
-    ['a command of more than 64 KiB', (stream) => stream.write(data('x'.repeat(70_000)))],
+    ['a command of more than 2 MiB', (stream) => stream.write(data('x'.repeat(2_200_000)))],
     [
       'a flood of commands',
       (stream) => stream.write(Buffer.concat(Array.from({ length: 50 }, () => data('x')))),

@@ -7,6 +7,7 @@ import type { FreezeGate } from '../../../guest/freeze-gate.ts';
 import type { Log } from '../../../log.ts';
 import type { VmtoolsPart } from '../part.ts';
 import { accepted, type TcloReply } from '../rpc.ts';
+import { MAX_TCLO_BYTES } from '../tclo.ts';
 import type { ToolsConfFile } from '../tools-conf.ts';
 import { passwordCredential } from './credentials.ts';
 import { VIX, VixFailure } from './errors.ts';
@@ -83,6 +84,7 @@ export function createGuestOperations(options: GuestOperationsOptions): VmtoolsP
     let request: VixRequest | null = null;
     try {
       request = parseRequest(frame?.request ?? Buffer.alloc(0));
+      if (argument.length > MAX_TCLO_BYTES) throw new VixFailure(VIX.INVALID_ARG);
       const result = await execute(request, frame?.requestId ?? '');
       return reply(VIX.OK, 0, result, (request.commonFlags & COMMON_BINARY) !== 0);
     } catch (error) {
