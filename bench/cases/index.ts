@@ -9,6 +9,7 @@ import { ping } from './ping.ts';
 import { shaper } from './shaper.ts';
 import { startup } from './startup.ts';
 import { vmtools } from './vmtools.ts';
+import { vmtoolsPrograms } from './vmtools-programs.ts';
 import { xenstore } from './xenstore.ts';
 
 export const CASES: readonly BenchCase[] = [
@@ -23,4 +24,5 @@ export const CASES: readonly BenchCase[] = [
   shaper,
   xenstore,
   vmtools,
+  vmtoolsPrograms,
 ];

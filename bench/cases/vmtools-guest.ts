@@ -1,7 +1,8 @@
 /** Guests of the simulated VMware host for the benchmark: the daemon, or open-vm-tools, under the tracer; the bench is the host. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { startVmxBench, type VmxBench } from '../../test/support/vmx.ts';
+import type { Vmx } from '../../test/hosts/vmx/vmx.ts';
+import { type GuestOptions, startVmxBench, type VmxBench } from '../../test/support/vmx.ts';
 import type { Side } from '../agents.ts';
 
 /** Neither timer of open-vm-tools' guest information runs, only what the host asks for is done. */
@@ -11,6 +12,8 @@ const TRACER = 'vmx-tracer';
 
 export interface ToolsGuest {
   readonly side: Side;
+  /** Its host. */
+  readonly vmx: Vmx;
   /** Of the program itself, not of the tracer. */
   readonly pid: number;
   /** From the program's execve(2) until it has answered its first Capabilities_Register: the host shows running tools. */
@@ -28,6 +31,7 @@ export async function startToolsGuest(
   side: Side,
   program: string,
   configuration: string,
+  options: Pick<GuestOptions, 'accounts'> = {},
 ): Promise<ToolsGuest> {
   const bench = await startVmxBench();
   const { vmx, link } = bench;
@@ -39,10 +43,11 @@ export async function startToolsGuest(
     const traced =
       side === 'ours'
         ? bench.startInGuest([program, 'run', '--config', configure(bench)], {
+            ...options,
             configuration,
             rewrite: ['chr-agent.node'],
           })
-        : bench.startToolsDaemon({ configuration });
+        : bench.startToolsDaemon({ ...options, configuration });
     await vmx.system.wait('executed', () => true, LIMIT);
     const executedMs = performance.now();
     await command('reset');
@@ -50,6 +55,7 @@ export async function startToolsGuest(
     const startMs = performance.now() - executedMs;
     return {
       side,
+      vmx,
       pid: tracedBy(link.socketPath),
       startMs,
       calls: () => link.calls,
