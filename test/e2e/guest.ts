@@ -5,8 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
 import { GuestConsole } from './console.ts';
 import { DOMAIN, type DomainFiles, domainXml, type Init } from './domain.ts';
-import { agentName, cacheDir } from './environment.ts';
-import { baseImage, dataDisk, rootDisk } from './image.ts';
+import { cacheDir } from './environment.ts';
+import { baseImage, dataDisk, type Install, rootDisk } from './image.ts';
 import { beginTranscript, Libvirt, note } from './libvirt.ts';
 
 const BOOT_LIMIT_MS = 180_000;
@@ -44,10 +44,10 @@ export class Guest {
 
   /**
    * Makes the guest's disk and starts libvirtd; `boot` starts the guest.
-   * @param config text of the agent's agent.toml
+   * @param title for the transcript
    */
-  static async prepare(config: string): Promise<Guest> {
-    beginTranscript(`real guest under libvirt, agent: ${agentName}`);
+  static async prepare(title: string, install: Install): Promise<Guest> {
+    beginTranscript(title);
     const image = await baseImage();
     await mkdir(path.join(cacheDir, 'log'), { recursive: true });
     const runDir = await mkdtemp(path.join(cacheDir, 'run-'));
@@ -55,7 +55,7 @@ export class Guest {
       const files = {
         kernel: path.join(image, 'vmlinux'),
         initrd: path.join(image, 'initrd'),
-        rootDisk: await rootDisk(image, runDir, agentName, config),
+        rootDisk: await rootDisk(image, runDir, install),
         dataDisk: await dataDisk(runDir),
         agentSocket: path.join(runDir, 'agent.sock'),
         vmtoolsSockets: path.join(runDir, 'vmtools'),
@@ -73,23 +73,24 @@ export class Guest {
   }
 
   /**
-   * Boots the guest and waits for the agent's first answer and for the console.
+   * Boots the guest and waits for the agent's first answer, if it has an agent, and for the console.
    * @returns milliseconds from `virsh start` to that answer
    */
-  async boot(init: Init): Promise<number> {
+  async boot(init: Init, hasAgent = true): Promise<number> {
     const xml = path.join(this.#runDir, 'domain.xml');
     await writeFile(xml, domainXml(this.#files, init));
     await this.libvirt.virsh('define', xml);
     const start = performance.now();
     await this.libvirt.virsh('start', DOMAIN);
-    await this.waitForAnswer();
+    if (hasAgent) await this.waitForAnswer();
     const bootMs = performance.now() - start;
     while (!(await this.#consoleText()).includes('console ready')) {
       if (performance.now() - start > BOOT_LIMIT_MS) throw new Error(await this.#whyNotUp('no console'));
       await sleep(100);
     }
     this.#console = await GuestConsole.open(this.#files.consoleSocket);
-    note(`the agent answers ${(bootMs / 1000).toFixed(1)} s after virsh start (TCG, ${init} boot)`);
+    if (hasAgent)
+      note(`the agent answers ${(bootMs / 1000).toFixed(1)} s after virsh start (TCG, ${init} boot)`);
     return bootMs;
   }
 

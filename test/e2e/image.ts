@@ -47,31 +47,35 @@ export async function baseImage(): Promise<string> {
   return image;
 }
 
+/** Changes the guest's root file system, in a directory; its files are hard links: what is changed must be a new file. */
+export type Install = (root: string) => Promise<void>;
+
 /**
- * Makes `root.raw` in runDir: the base with the agent installed as a user would install it.
+ * An agent as a user would install it.
  * @param config text of /etc/chr-agent/agent.toml
  */
-export async function rootDisk(
-  image: string,
-  runDir: string,
-  agent: AgentName,
-  config: string,
-): Promise<string> {
+export function installAgent(agent: AgentName, config: string): Install {
+  return async (root) => {
+    if (agent === 'chr-agent') {
+      const home = path.join(root, 'usr/lib/chr-agent');
+      await mkdir(home, { recursive: true });
+      await execute('cp', ['-r', path.join(projectDir, 'bin'), path.join(projectDir, 'dist'), home]);
+      await symlink('../lib/chr-agent/bin/chr-agent', path.join(root, 'usr/bin/chr-agent'));
+      await mkdir(path.join(root, 'etc/chr-agent'), { recursive: true });
+      await writeFile(path.join(root, 'etc/chr-agent/agent.toml'), config);
+    }
+    await writeFile(path.join(root, 'etc/e2e/hello'), helloScript);
+    const start = path.join(root, 'etc/e2e/agent');
+    await writeFile(start, `#!/bin/sh\n${startScripts[agent]}\n`);
+    await chmod(start, 0o755);
+  };
+}
+
+/** Makes `root.raw` in runDir from the base image. */
+export async function rootDisk(image: string, runDir: string, install: Install): Promise<string> {
   const root = path.join(runDir, 'root');
-  // hard links: whatever is changed below must be a new file
   await execute('cp', ['-al', path.join(image, 'rootfs'), root]);
-  if (agent === 'chr-agent') {
-    const home = path.join(root, 'usr/lib/chr-agent');
-    await mkdir(home, { recursive: true });
-    await execute('cp', ['-r', path.join(projectDir, 'bin'), path.join(projectDir, 'dist'), home]);
-    await symlink('../lib/chr-agent/bin/chr-agent', path.join(root, 'usr/bin/chr-agent'));
-    await mkdir(path.join(root, 'etc/chr-agent'), { recursive: true });
-    await writeFile(path.join(root, 'etc/chr-agent/agent.toml'), config);
-  }
-  await writeFile(path.join(root, 'etc/e2e/hello'), helloScript);
-  const start = path.join(root, 'etc/e2e/agent');
-  await writeFile(start, `#!/bin/sh\n${startScripts[agent]}\n`);
-  await chmod(start, 0o755);
+  await install(root);
   const disk = path.join(runDir, 'root.raw');
   await makeExt4(disk, ROOT_DISK_SIZE, '-d', root);
   await rm(root, { recursive: true });

@@ -5,6 +5,7 @@ import { agentConfig } from './agent-config.ts';
 import { shell } from './agent-process.ts';
 import { agentName, longRun, reasonToSkip, transcriptFile } from './environment.ts';
 import { Guest } from './guest.ts';
+import { installAgent } from './image.ts';
 import { note } from './libvirt.ts';
 import { administrationSuite, suspendSuite } from './suites/administration.ts';
 import { commandSuite } from './suites/commands.ts';
@@ -18,6 +19,7 @@ import { rawChannelSuite } from './suites/raw-channel.ts';
 import { scriptSuite } from './suites/scripts.ts';
 import { snapshotSuite } from './suites/snapshot.ts';
 import { upstreamSuite } from './suites/upstream.ts';
+import { vmtoolsFrozenSuite } from './suites/vmtools-frozen.ts';
 import { vmtoolsPowerSuite } from './suites/vmtools-power.ts';
 import { vmtoolsVsocketSuite } from './suites/vmtools-vsocket.ts';
 
@@ -35,7 +37,8 @@ describe.skipIf(obstacle !== undefined)(title, { timeout: 120_000 }, () => {
   };
 
   beforeAll(async () => {
-    started = await Guest.prepare(agentConfig());
+    const install = installAgent(agentName, agentConfig());
+    started = await Guest.prepare(`real guest under libvirt, agent: ${agentName}`, install);
     await started.boot('fast');
   });
 
@@ -85,6 +88,7 @@ describe.skipIf(obstacle !== undefined)(title, { timeout: 120_000 }, () => {
     });
 
     vmtoolsVsocketSuite(guest);
+    vmtoolsFrozenSuite(guest);
     vmtoolsPowerSuite(guest);
 
     it('virsh shutdown --mode agent ends with the domain shut off', { timeout: 400_000 }, async () => {
