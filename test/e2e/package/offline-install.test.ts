@@ -32,128 +32,124 @@ const REBOOT_LIMIT_MS = 180_000;
 
 const obstacle = longRun ? reasonToSkip() : 'only in the long run';
 
-describe.skipIf(obstacle !== undefined)(
-  'an image that the agent was installed into',
-  {
-    timeout: 300_000,
-  },
-  () => {
-    let prepared: Guest | undefined;
-    let said = '';
-    const guest = () => {
-      if (prepared === undefined) throw new Error('the guest did not come up');
-      return prepared;
+describe.skipIf(obstacle !== undefined)('offline installation', { timeout: 300_000 }, () => {
+  let prepared: Guest | undefined;
+  let said = '';
+  const guest = () => {
+    if (prepared === undefined) throw new Error('the guest did not come up');
+    return prepared;
+  };
+
+  beforeAll(async () => {
+    const tree = await mkdtemp(path.join(tmpdir(), 'package-tree-'));
+    try {
+      await execute(path.join(projectDir, 'packaging/tree'), [tree]);
+      prepared = await Guest.prepare('chr-agent install --root, then systemd', async (root) => {
+        await rm(path.join(root, 'etc/systemd/system/multi-user.target.wants/e2e-agent.service'));
+        const words = ['install', '--root', root, '--disable-others'];
+        said = (await execute(path.join(tree, 'usr/bin/chr-agent'), words)).stdout;
+      });
+    } finally {
+      await rm(tree, { recursive: true });
+    }
+    await prepared.boot('systemd');
+  }, 600_000);
+
+  afterAll(() => prepared?.close());
+
+  const properties = async (...names: string[]) =>
+    await shell(guest(), `systemctl show chr-agent.service ${names.map((name) => `-p ${name}`).join(' ')}`);
+  const systemId = async () => /system-id: (\S+)/.exec(await shell(guest(), 'chr-agent license print'))?.[1];
+
+  it('says what it did, and comes up by itself', async () => {
+    expect(said).toContain('multi-user.target.wants');
+    expect(await shell(guest(), 'systemctl is-enabled chr-agent')).toBe('enabled');
+    expect(await properties('ActiveState', 'SubState', 'NRestarts')).toBe(
+      'NRestarts=0\nActiveState=active\nSubState=running',
+    );
+  });
+
+  it('has from systemd what the unit asks for', async () => {
+    const seen = await properties('OOMScoreAdjust', 'OOMPolicy', 'Delegate', 'LimitMEMLOCK', 'KillMode');
+    expect(seen.split('\n').sort()).toEqual([
+      'Delegate=yes',
+      'KillMode=mixed',
+      'LimitMEMLOCK=infinity',
+      'OOMPolicy=continue',
+      'OOMScoreAdjust=-900',
+    ]);
+  });
+
+  it('boots anew by virsh reboot --mode agent, with the same system id', async () => {
+    const id = await systemId();
+    expect(id).toBeDefined();
+    const bootId = () => shell(guest(), 'cat /proc/sys/kernel/random/boot_id', 10_000);
+    const before = await bootId();
+    await guest().virsh('reboot', '--mode', 'agent');
+    const limit = performance.now() + REBOOT_LIMIT_MS;
+    let now = before;
+    while (now === before && performance.now() < limit) {
+      await sleep(500);
+      now = await bootId().catch(() => before); // nobody reads the console meanwhile
+    }
+    expect(now).not.toBe(before);
+    await guest().waitForAnswer();
+    expect(await systemId()).toBe(id);
+  });
+
+  describe('with / and a data disk frozen', () => {
+    beforeAll(() => mountDataDisk(guest()));
+    afterEach(() => thawAnyway(guest()));
+
+    const freeze = async () => {
+      expect(await guest().agent('guest-fsfreeze-freeze', undefined, { timeoutS: 60 })).toBe(FILE_SYSTEMS);
+      expect(await rootIsWritable(guest(), 1)).toBe(false);
+    };
+    /** All is writable soon, a new agent answers, and a freeze works as ever. */
+    const recovers = async (before: number, what: string) => {
+      const start = performance.now();
+      expect(await rootIsWritable(guest(), THAWED_AFTER_S)).toBe(true);
+      note(`${what}: / is writable ${((performance.now() - start) / 1000).toFixed(1)} s later`);
+      await shell(guest(), `timeout ${THAWED_AFTER_S} touch ${DATA_MOUNT}/probe`);
+      await guest().waitForAnswer();
+      expect(await agentPid(guest())).not.toBe(before);
+      expect(await guest().agent('guest-fsfreeze-status')).toBe('thawed');
     };
 
-    beforeAll(async () => {
-      const tree = await mkdtemp(path.join(tmpdir(), 'package-tree-'));
-      try {
-        await execute(path.join(projectDir, 'packaging/tree'), [tree]);
-        prepared = await Guest.prepare('chr-agent install --root, then systemd', async (root) => {
-          await rm(path.join(root, 'etc/systemd/system/multi-user.target.wants/e2e-agent.service'));
-          const words = ['install', '--root', root, '--disable-others'];
-          said = (await execute(path.join(tree, 'usr/bin/chr-agent'), words)).stdout;
-        });
-      } finally {
-        await rm(tree, { recursive: true });
-      }
-      await prepared.boot('systemd');
-    }, 600_000);
-
-    afterAll(() => prepared?.close());
-
-    const properties = async (...names: string[]) =>
-      await shell(guest(), `systemctl show chr-agent.service ${names.map((name) => `-p ${name}`).join(' ')}`);
-    const systemId = async () =>
-      /system-id: (\S+)/.exec(await shell(guest(), 'chr-agent license print'))?.[1];
-
-    it('says what it did, and comes up by itself', async () => {
-      expect(said).toContain('multi-user.target.wants');
-      expect(await shell(guest(), 'systemctl is-enabled chr-agent')).toBe('enabled');
-      expect(await properties('ActiveState', 'SubState', 'NRestarts')).toBe(
-        'NRestarts=0\nActiveState=active\nSubState=running',
-      );
-      // the only one on the port
-      expect(await shell(guest(), 'pgrep -c qemu-ga || true')).toBe('0');
-      expect(await shell(guest(), 'journalctl -b -o cat -u chr-agent -p warning || true')).not.toContain(
-        'systemd',
-      );
+    it('thaws when the agent is killed', async () => {
+      const before = await agentPid(guest());
+      await freeze();
+      await shell(guest(), `kill -KILL ${before}`);
+      await recovers(before, 'kill -9 of the agent');
     });
 
-    it('has from systemd what the unit asks for', async () => {
-      const seen = await properties('OOMScoreAdjust', 'OOMPolicy', 'Delegate', 'LimitMEMLOCK', 'KillMode');
-      expect(seen.split('\n').sort()).toEqual([
-        'Delegate=yes',
-        'KillMode=mixed',
-        'LimitMEMLOCK=infinity',
-        'OOMPolicy=continue',
-        'OOMScoreAdjust=-900',
-      ]);
+    it('thaws when the agent and its guard are killed at once', async () => {
+      const before = await agentPid(guest());
+      await freeze();
+      await shell(guest(), `kill -KILL $(pidof ${AGENT_PROGRAM}) $(pgrep -f "${GUARD}")`);
+      await recovers(before, 'kill -9 of agent and guard');
     });
 
-    it('boots anew by virsh reboot --mode agent, with the same system id', async () => {
-      const id = await systemId();
-      expect(id).toBeDefined();
-      const bootId = () => shell(guest(), 'cat /proc/sys/kernel/random/boot_id', 10_000);
-      const before = await bootId();
-      await guest().virsh('reboot', '--mode', 'agent');
-      const limit = performance.now() + REBOOT_LIMIT_MS;
-      let now = before;
-      while (now === before && performance.now() < limit) {
-        await sleep(500);
-        now = await bootId().catch(() => before); // nobody reads the console meanwhile
-      }
-      expect(now).not.toBe(before);
-      await guest().waitForAnswer();
-      expect(await systemId()).toBe(id);
+    it('thaws when systemd kills every process of the unit', async () => {
+      const before = await agentPid(guest());
+      await freeze();
+      await shell(guest(), 'systemctl kill --kill-who=all -s KILL chr-agent.service');
+      await recovers(before, 'systemctl kill -s KILL');
     });
 
-    describe('with / and a data disk frozen', () => {
-      beforeAll(() => mountDataDisk(guest()));
-      afterEach(() => thawAnyway(guest()));
-
-      const freeze = async () => {
-        expect(await guest().agent('guest-fsfreeze-freeze', undefined, { timeoutS: 60 })).toBe(FILE_SYSTEMS);
-        expect(await rootIsWritable(guest(), 1)).toBe(false);
-      };
-      /** All is writable soon, a new agent answers, and a freeze works as ever. */
-      const recovers = async (before: number, what: string) => {
-        const start = performance.now();
-        expect(await rootIsWritable(guest(), THAWED_AFTER_S)).toBe(true);
-        note(`${what}: / is writable ${((performance.now() - start) / 1000).toFixed(1)} s later`);
-        await shell(guest(), `timeout ${THAWED_AFTER_S} touch ${DATA_MOUNT}/probe`);
-        await guest().waitForAnswer();
-        expect(await agentPid(guest())).not.toBe(before);
-        expect(await guest().agent('guest-fsfreeze-status')).toBe('thawed');
-      };
-
-      it('thaws when the agent is killed', async () => {
-        const before = await agentPid(guest());
-        await freeze();
-        await shell(guest(), `kill -KILL ${before}`);
-        await recovers(before, 'kill -9 of the agent');
-      });
-
-      it('thaws when the agent and its guard are killed at once', async () => {
-        const before = await agentPid(guest());
-        await freeze();
-        await shell(guest(), `kill -KILL $(pidof ${AGENT_PROGRAM}) $(pgrep -f "${GUARD}")`);
-        await recovers(before, 'kill -9 of agent and guard');
-      });
-
-      it('thaws when systemd kills every process of the unit', async () => {
-        const before = await agentPid(guest());
-        await freeze();
-        await shell(guest(), 'systemctl kill --kill-who=all -s KILL chr-agent.service');
-        await recovers(before, 'systemctl kill -s KILL');
-      });
-
-      it('thaws when the service is restarted', async () => {
-        const before = await agentPid(guest());
-        await freeze();
-        await shell(guest(), 'systemctl restart chr-agent.service');
-        await recovers(before, 'systemctl restart');
-      });
+    it('thaws when the service is restarted', async () => {
+      const before = await agentPid(guest());
+      await freeze();
+      await shell(guest(), 'systemctl restart chr-agent.service');
+      await recovers(before, 'systemctl restart');
     });
-  },
-);
+  });
+
+  it('chr-agent uninstall --root / takes all of it away', async () => {
+    await shell(guest(), 'systemctl stop chr-agent.service');
+    await shell(guest(), 'chr-agent uninstall --root / --yes --purge && systemctl daemon-reload');
+    expect(await shell(guest(), 'systemctl is-enabled chr-agent 2>&1 || true')).not.toBe('enabled');
+    const places = '/usr/lib/chr-agent /usr/bin/chr-agent /etc/chr-agent /var/lib/chr-agent';
+    expect(await shell(guest(), `ls -d ${places} 2> /dev/null || true`)).toBe('');
+  });
+});

@@ -17,7 +17,7 @@ const CONNECTIONS = '/run/vsock-connections';
 /** VMADDR_CID_LOCAL. */
 const LOOPBACK = 1;
 
-/** One connection at a time for each service. SIGUSR1 closes them. */
+/** One connection at a time for each service; what the host says meanwhile is for the next one. SIGUSR1 closes them. */
 const bridgeProgram = `import os, select, signal, socket, threading
 busy = socket.socket(socket.AF_VSOCK)
 busy.bind((socket.VMADDR_CID_ANY, 1023))
@@ -28,27 +28,35 @@ def serve(port, service):
     listener = socket.socket(socket.AF_VSOCK)
     listener.bind((socket.VMADDR_CID_ANY, port))
     listener.listen(8)
+    unsent = b''
     while True:
         guest, (_, own_port) = listener.accept()
         open_now[port] = guest
         with open('${CONNECTIONS}', 'a') as log:
             log.write('%d %d\\n' % (port, own_port))
-        while True:
-            ready, _, _ = select.select([guest, device], [], [])
-            data = b''
-            if device in ready:
-                guest.sendall(os.read(device, 65536))
-            if guest in ready:
-                data = guest.recv(65536)
-                if not data:
-                    break
-                while data:
-                    data = data[os.write(device, data):]
+        try:
+            while True:
+                guest.sendall(unsent)
+                unsent = b''
+                ready, _, _ = select.select([guest, device], [], [])
+                if guest in ready:
+                    data = guest.recv(65536)
+                    if not data:
+                        break
+                    while data:
+                        data = data[os.write(device, data):]
+                elif device in ready:
+                    unsent = os.read(device, 65536)
+        except OSError:
+            pass
         guest.close()
 
 def drop(*_):
     for guest in open_now.values():
-        guest.shutdown(socket.SHUT_RDWR)
+        try:
+            guest.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
 
 signal.signal(signal.SIGUSR1, drop)
 for port, service in (976, 'rpci'), (975, 'tclo'):
