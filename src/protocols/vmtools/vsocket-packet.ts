@@ -134,6 +134,8 @@ export function createPacketReader(maxPayloadBytes: number): PacketReader {
       // joined only when something is complete: a long packet comes in many chunks
       while (held >= wanted) {
         const joined = chunks.length === 1 ? (chunks[0] ?? chunk) : Buffer.concat(chunks);
+        // a command may hold a password, of which no second copy stays
+        if (chunks.length > 1) for (const each of chunks) each.fill(0);
         const length = joined.readUInt32BE(0);
         if (length > maxPayloadBytes + OVERHEAD_BYTES) throw new PacketError(`a packet of ${length} bytes`);
         wanted = LENGTH_BYTES + length;

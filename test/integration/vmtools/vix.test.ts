@@ -190,6 +190,33 @@ describe('who asks', () => {
     expect(refusals).toEqual(['warning: vmtools: login of "operator" refused: the password is wrong']);
     expect(tools.log.lines.join()).not.toContain('wrong"');
   });
+  it('holds up no report to the host while it waits after a wrong password', async () => {
+    await tools[Symbol.asyncDispose]();
+    const ticks = new Set<() => void>();
+    tools = await startTestTools({
+      clock: {
+        onTick(listener) {
+          ticks.add(listener);
+          return () => ticks.delete(listener);
+        },
+      },
+    });
+    for (let count = 0; count < 3; count += 1) await ask(VIX_OPCODE.login, undefined, WRONG);
+    const from = tools.vmx.mark();
+    let isAnswered = false;
+    const answer = ask(VIX_OPCODE.login, undefined, WRONG).finally(() => {
+      isAnswered = true;
+    });
+    // the refusal is known, what is left is the wait of 2 s
+    await expect
+      .poll(() => tools.log.lines.filter((line) => line.includes('login of')), LIMIT)
+      .toHaveLength(4);
+    for (const tick of ticks) tick();
+    await tools.vmx.waitForRpc(/^SetGuestInfo {2}7 /, { from });
+    expect(isAnswered).toBe(false);
+    expect(await answer).toMatchObject({ error: 3015 });
+    expect(await tools.ask('ping')).toBe('OK ');
+  });
   it('is never the host itself', async () => {
     const { bytes } = passwordCredential({ user: 'root', password: PASSWORD });
     for (const type of [0, 2, 3, 5, 9, 10, 11])

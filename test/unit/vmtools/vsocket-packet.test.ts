@@ -102,6 +102,15 @@ describe('a stream of packets', () => {
     );
   });
 
+  it('leaves no second copy of a packet that came in pieces', () => {
+    const pieces = [0, 10, 30].map((at, index, all) =>
+      Buffer.from(encodePacket(request).subarray(at, all[index + 1])),
+    );
+    const reader = createPacketReader(LIMIT);
+    expect(pieces.flatMap((piece) => reader.push(piece))).toEqual([request]);
+    expect(Buffer.concat(pieces).every((byte) => byte === 0)).toBe(true);
+  });
+
   it('ends at a length over the limit, before its bytes have come', () => {
     expect(() => createPacketReader(LIMIT).push(hex('00000600'))).toThrow(PacketError);
     expect(() => createPacketReader(LIMIT).push(hex('ffffffff'))).toThrow(PacketError);

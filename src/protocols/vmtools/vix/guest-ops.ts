@@ -97,7 +97,8 @@ export function createGuestOperations(options: GuestOperationsOptions): VmtoolsP
           : failure.code;
       return reply(code, failure.osError, FAILED_RESULT.get(opcode) ?? '');
     } finally {
-      request?.credential.fill(0);
+      // a request that could not be read may hold a password too
+      argument.fill(0);
     }
   }
 
