@@ -2,6 +2,7 @@
  * The agent as the guest's administrator sees it: its process, its files, its log. Everything goes by the console, so it works
  * also while the agent is stopped, dead, or has frozen the root file system.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type AgentSettings, agentConfig } from './agent-config.ts';
 import { agentName } from './environment.ts';
 import type { Guest } from './guest.ts';
@@ -14,6 +15,7 @@ export const HOOKS_LOG = '/run/hooks.log';
 const HOOKS_DIR = '/etc/chr-agent/hooks';
 /** From the start of the agent. */
 const ANSWER_LIMIT_MS = 60_000;
+const REBOOT_LIMIT_MS = 180_000;
 
 /** Runs shell in the guest, lines joined. @returns its output @throws Error if it fails */
 export async function shell(guest: Guest, script: string, timeoutMs?: number): Promise<string> {
@@ -73,6 +75,24 @@ export async function restartWith(guest: Guest, settings: AgentSettings): Promis
   await putFile(guest, '/etc/chr-agent/agent.toml', agentConfig(settings));
   await endAgent(guest, 'TERM');
   await guest.waitForAnswer(ANSWER_LIMIT_MS);
+}
+
+/**
+ * Does what makes the guest boot anew, and waits until it has and its agent answers.
+ * @throws Error if it has not within the limit
+ */
+export async function seeReboot(guest: Guest, reboot: () => Promise<unknown>): Promise<void> {
+  const bootId = () => shell(guest, 'cat /proc/sys/kernel/random/boot_id', 10_000);
+  const before = await bootId();
+  await reboot();
+  const limit = performance.now() + REBOOT_LIMIT_MS;
+  let now = before;
+  while (now === before) {
+    if (performance.now() > limit) throw new Error('the guest does not boot anew');
+    await sleep(500);
+    now = await bootId().catch(() => before); // nobody reads the console meanwhile
+  }
+  await guest.waitForAnswer();
 }
 
 /**

@@ -1,8 +1,7 @@
 /** The agent in a booted Debian guest, driven by real libvirt. environment.ts tells the switches. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { agentConfig } from './agent-config.ts';
-import { shell } from './agent-process.ts';
+import { seeReboot } from './agent-process.ts';
 import { agentName, longRun, reasonToSkip, transcriptFile } from './environment.ts';
 import { Guest } from './guest.ts';
 import { installAgent } from './image.ts';
@@ -24,7 +23,6 @@ import { vmtoolsPowerSuite } from './suites/vmtools-power.ts';
 import { vmtoolsVsocketSuite } from './suites/vmtools-vsocket.ts';
 
 const SHUTDOWN_LIMIT_MS = 120_000;
-const REBOOT_LIMIT_MS = 180_000;
 
 const obstacle = reasonToSkip();
 const title = `real guest, ${agentName}${obstacle === undefined ? '' : ` (skipped: ${obstacle})`}`;
@@ -66,17 +64,7 @@ describe.skipIf(obstacle !== undefined)(title, { timeout: 120_000 }, () => {
 
   describe('shutdown', () => {
     it.runIf(longRun)('virsh reboot --mode agent boots it anew', { timeout: 400_000 }, async () => {
-      const bootId = () => shell(guest(), 'cat /proc/sys/kernel/random/boot_id', 10_000);
-      const before = await bootId();
-      await guest().virsh('reboot', '--mode', 'agent');
-      const limit = performance.now() + REBOOT_LIMIT_MS;
-      let now = before;
-      while (now === before && performance.now() < limit) {
-        await sleep(500);
-        now = await bootId().catch(() => before); // nobody reads the console meanwhile
-      }
-      expect(now).not.toBe(before);
-      await guest().waitForAnswer();
+      await seeReboot(guest(), () => guest().virsh('reboot', '--mode', 'agent'));
     });
 
     it('guest-shutdown ends with the domain shut off', async () => {

@@ -14,6 +14,8 @@ import { buildImage, reasonToSkip } from './image.ts';
 import { Vm } from './vm.ts';
 
 const ROUNDS = 50;
+/** CHR_E2E_SEED repeats a run's choices. */
+const SEED = Number(process.env.CHR_E2E_SEED ?? randomInt(2 ** 31));
 const LONGEST_S = 2;
 /** No answer for so long: the agent is gone, or its file systems hang. */
 const SILENCE_MS = 4_000;
@@ -26,6 +28,13 @@ const WRITTEN = '/var/lib/chr-agent/files/written.txt';
 const RAN = '/var/lib/chr-agent/files/ran.txt';
 
 const obstacle = longRun ? reasonToSkip() : 'only in the long run';
+
+/** Numbers below `limit`, by the seed alone (a linear congruential generator, the constants of POSIX's rand48). */
+let drawn = BigInt(SEED);
+function draw(limit: number): number {
+  drawn = (drawn * 0x5deece66dn + 11n) & 0xffffffffffffn;
+  return Number((drawn >> 16n) % BigInt(limit));
+}
 
 describe.skipIf(obstacle !== undefined)(
   'the agent of the appliance is killed',
@@ -80,7 +89,7 @@ describe.skipIf(obstacle !== undefined)(
     /** Works until the agent is gone. @returns how many works were done */
     async function workUntilSilence(round: number): Promise<number> {
       for (let count = 0; ; count += 1) {
-        const work = works[randomInt(works.length)];
+        const work = works[draw(works.length)];
         try {
           await work?.(`${round}.${count}`);
         } catch {
@@ -105,6 +114,7 @@ describe.skipIf(obstacle !== undefined)(
     }
 
     it(`${ROUNDS} times: it comes back, nothing is frozen, what was flushed is there, nothing ran twice`, async () => {
+      console.log(`CHR_E2E_SEED=${SEED}`);
       const availableMib: number[] = [];
       let done = 0;
       const helpers = () => agent.run("ps | grep -c '[c]hr-agent-helper'");
@@ -113,7 +123,7 @@ describe.skipIf(obstacle !== undefined)(
         const before = await agent.run('pidof node');
         await ask('guest-exec', {
           'input-data': Buffer.from(
-            `sleep ${(randomInt(LONGEST_S * 1000) / 1000).toFixed(3)}; kill -9 ${before.trim()}\n`,
+            `sleep ${(draw(LONGEST_S * 1000) / 1000).toFixed(3)}; kill -9 ${before.trim()}\n`,
           ).toString('base64'),
         });
         done += await workUntilSilence(round);

@@ -6,7 +6,6 @@ import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -15,6 +14,7 @@ import {
   DATA_MOUNT,
   mountDataDisk,
   rootIsWritable,
+  seeReboot,
   shell,
   thawAnyway,
 } from '../agent-process.ts';
@@ -28,7 +28,6 @@ const FILE_SYSTEMS = 2;
 const GUARD = '[c]hr-agent-helper guard';
 /** The guard thaws at once, else the next daemon (RestartSec, start); all under emulation. */
 const THAWED_AFTER_S = 30;
-const REBOOT_LIMIT_MS = 180_000;
 
 const obstacle = longRun ? reasonToSkip() : 'only in the long run';
 
@@ -83,17 +82,7 @@ describe.skipIf(obstacle !== undefined)('offline installation', { timeout: 300_0
   it('boots anew by virsh reboot --mode agent, with the same system id', async () => {
     const id = await systemId();
     expect(id).toBeDefined();
-    const bootId = () => shell(guest(), 'cat /proc/sys/kernel/random/boot_id', 10_000);
-    const before = await bootId();
-    await guest().virsh('reboot', '--mode', 'agent');
-    const limit = performance.now() + REBOOT_LIMIT_MS;
-    let now = before;
-    while (now === before && performance.now() < limit) {
-      await sleep(500);
-      now = await bootId().catch(() => before); // nobody reads the console meanwhile
-    }
-    expect(now).not.toBe(before);
-    await guest().waitForAnswer();
+    await seeReboot(guest(), () => guest().virsh('reboot', '--mode', 'agent'));
     expect(await systemId()).toBe(id);
   });
 
